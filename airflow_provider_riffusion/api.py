@@ -1,0 +1,315 @@
+"""
+The vendor's contract, without any I/O: paths, request builders, and from a reply to a value or an error.
+
+This is the only file that knows a path, a status word or an error body of the useapi.net Riffusion API v1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_provider_riffusion import audio
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionBadRequestError,
+    RiffusionModerationError,
+    RiffusionNotFoundError,
+    RiffusionNotReadyError,
+    RiffusionPendingError,
+    RiffusionRateLimitError,
+    RiffusionServerError,
+    RiffusionSubscriptionError,
+    RiffusionUnauthorizedError,
+)
+
+DEFAULT_BASE_URL = "https://api.useapi.net"
+PREFIX = "/v1/riffusion"
+ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts"
+
+PENDING_STATUS = 596
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+COMPLETED_STATUSES = frozenset({"completed", "complete"})
+
+AudioFormatName = Literal["mp3", "wav"]
+AUDIO_FORMATS: Mapping[str, audio.AudioFormat] = {"mp3": audio.MP3, "wav": audio.WAV}
+STEMS = "stems"
+DOWNLOAD_FORMATS = (*AUDIO_FORMATS, STEMS)
+
+_MAX_MESSAGE_LENGTH = 500
+_ERROR_KEYS = frozenset({"error", "message", "code"})
+_SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_song_id(value: object) -> bool:
+    """Tell whether a value can be a song id: it becomes part of a query and of a file name."""
+    return isinstance(value, str) and _SONG_ID.fullmatch(value) is not None
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    A request to the API.
+
+    :param method: HTTP method
+    :param path: path below the connection's base URL
+    :param params: query parameters; None values are left out
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str | int | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def download_request(song_id: str, download_format: str, user_id: str | None) -> Request:
+    """Build the request for a song's audio or stems."""
+    params = {"id": song_id, "download_format": download_format, "user_id": user_id}
+    return Request("GET", f"{PREFIX}/music/download/", params)
+
+
+def songs_request(
+    *, song_or_job_id: str | None = None, offset: int | None = None, limit: int | None = None, user_id: str | None
+) -> Request:
+    """Build the request for the songs of one id, or for one page of the library."""
+    params = {"id": song_or_job_id, "offset": offset, "limit": limit, "user_id": user_id}
+    return Request("GET", f"{PREFIX}/music/", params)
+
+
+def accounts_request() -> Request:
+    """Build the request for all configured accounts."""
+    return Request("GET", f"{PREFIX}/accounts")
+
+
+@dataclass(frozen=True)
+class Song:
+    """
+    A song of the library. Fields that the reply lacks, or has with another type, are None.
+
+    :param id: song id
+    :param status: the vendor's status word, such as ``completed``
+    :param title: title
+    :param created_at: time of creation, ISO 8601
+    :param duration_s: length in seconds
+    :param share_url: page of the song
+    :param download_url: the vendor's own link to an m4a file
+    """
+
+    id: str
+    status: str | None = None
+    title: str | None = None
+    created_at: str | None = None
+    duration_s: float | None = None
+    share_url: str | None = None
+    download_url: str | None = None
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the song can be downloaded."""
+        return self.status in COMPLETED_STATUSES
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    A Riffusion account configured at the vendor.
+
+    :param user_id: the account's id
+    :param max_jobs: how many songs it may generate at once
+    :param error: why the account is broken; None for a healthy one
+    """
+
+    user_id: str
+    max_jobs: int | None = None
+    error: str | None = None
+
+
+def broken_accounts_error(accounts: Sequence[Account]) -> RiffusionPendingError:
+    """Build the error for accounts of which every request would be answered with HTTP 596."""
+    api_message = "; ".join(f"{account.user_id}: {account.error}" for account in accounts)[:_MAX_MESSAGE_LENGTH]
+    return RiffusionPendingError(
+        _pending_message(api_message, ", ".join(account.user_id for account in accounts)),
+        api_message=api_message,
+        request=str(accounts_request()),
+    )
+
+
+def _pending_message(api_message: str, user_id: object) -> str:
+    """Say what a human must do about a broken account."""
+    account = f"account {user_id}" if user_id else "account"
+    return (
+        f"The Riffusion {account} is broken (HTTP {PENDING_STATUS}, pending error): useapi.net could not refresh its "
+        f"cookie. No request will succeed, so none is repeated. Post a fresh cookie for this account as described at "
+        f"{ACCOUNTS_PAGE} and clear the failed tasks afterwards. The API said: {api_message or 'nothing'}"
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def parse_songs(payload: object, request: Request) -> list[Song]:
+    """
+    Read the reply of GET music. Entries without a usable id cannot be asked for and are left out.
+
+    :raises RiffusionApiError: the reply is no list of songs
+    """
+    entries = [payload] if isinstance(payload, dict) and "id" in payload else payload
+    if not isinstance(entries, list):
+        raise_if_error(payload, request)
+        raise _unexpected_shape("a list of songs", payload, request)
+    return [
+        Song(
+            id=entry["id"],
+            status=_text(entry.get("status")),
+            title=_text(entry.get("title")),
+            created_at=_text(entry.get("created_at")),
+            duration_s=_number(entry.get("duration_s")),
+            share_url=_text(entry.get("share_url")),
+            download_url=_text(entry.get("download_url")),
+        )
+        for entry in entries
+        if isinstance(entry, dict) and is_song_id(entry.get("id"))
+    ]
+
+
+def parse_accounts(payload: object, request: Request) -> list[Account]:
+    """
+    Read the reply of GET accounts, an object by user id.
+
+    :raises RiffusionApiError: the reply is no such object
+    """
+    if not isinstance(payload, dict) or not all(isinstance(entry, dict) for entry in payload.values()):
+        raise_if_error(payload, request)
+        raise _unexpected_shape("an object of accounts", payload, request)
+    accounts = []
+    for user_id, entry in payload.items():
+        max_jobs, error = entry.get("maxJobs"), entry.get("error")
+        accounts.append(
+            Account(
+                user_id=user_id,
+                max_jobs=max_jobs if isinstance(max_jobs, int) else None,
+                error=None if error is None else _error_text(error) or "unknown error",
+            )
+        )
+    return accounts
+
+
+def _unexpected_shape(expected: str, payload: object, request: Request) -> RiffusionApiError:
+    return RiffusionApiError(
+        f"{request} answered 200 with JSON that is not {expected} but {type(payload).__name__}",
+        http_status=200,
+        request=str(request),
+    )
+
+
+_ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
+    400: (RiffusionBadRequestError, "Check the parameters of the task."),
+    401: (
+        RiffusionUnauthorizedError,
+        "Check the API token, the password of the Airflow connection, and clear the failed tasks afterwards.",
+    ),
+    402: (RiffusionSubscriptionError, "Renew the useapi.net subscription and clear the failed tasks afterwards."),
+    403: (RiffusionUnauthorizedError, "The API token may not do this: check the password of the Airflow connection."),
+    404: (RiffusionNotFoundError, "Check the song or job id, and that the user_id is the account that owns it."),
+    409: (RiffusionNotReadyError, "The song is not finished yet: wait for it before it is downloaded."),
+    410: (RiffusionNotFoundError, "The song has expired."),
+    412: (RiffusionSubscriptionError, "The account has no credits left: top it up and clear the failed tasks."),
+    422: (RiffusionModerationError, "The prompt was moderated: change its text."),
+    429: (RiffusionRateLimitError, "All slots are in use: lower the parallelism with an Airflow pool."),
+}
+
+
+def error_of(http_status: int, body: bytes, request: Request, *, retry_after: float | None = None) -> RiffusionApiError:
+    """
+    Turn a reply that is an error into the exception that says so.
+
+    :param http_status: HTTP status of the reply
+    :param body: its body, or the first part of it; may be JSON of any known shape, HTML or empty
+    :param request: the request that was answered
+    :param retry_after: seconds, from the Retry-After header
+    """
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        payload = body.decode("utf-8", "replace")[:_MAX_MESSAGE_LENGTH]
+    return _error(http_status, payload, request, retry_after)
+
+
+def _error(http_status: int, payload: object, request: Request, retry_after: float | None = None) -> RiffusionApiError:
+    code, api_message = _code_and_message(payload)
+    # An error that comes with status 200 has its real status in the body, if anywhere.
+    status = code if http_status == 200 and isinstance(code, int) else http_status
+    is_flagged = isinstance(payload, dict) and payload.get("is_flagged") is True
+
+    error_class: type[RiffusionApiError]
+    if status == PENDING_STATUS or "pending error" in api_message.lower():
+        error_class, remedy = RiffusionPendingError, ""
+        message = f"{request}: {_pending_message(api_message, request.params.get('user_id'))}"
+    else:
+        if is_flagged:
+            error_class, remedy = _ERRORS_BY_STATUS[422]
+        elif status in _ERRORS_BY_STATUS:
+            error_class, remedy = _ERRORS_BY_STATUS[status]
+        else:
+            error_class, remedy = (RiffusionApiError if 200 <= status < 500 else RiffusionServerError), ""
+        message = f"{request} was answered with HTTP {http_status}: {api_message or '(no message)'} {remedy}".rstrip()
+    return error_class(
+        message,
+        http_status=http_status,
+        code=code,
+        api_message=api_message,
+        request=str(request),
+        retry_after=retry_after,
+        transient=status in TRANSIENT_STATUSES and error_class not in (RiffusionPendingError, RiffusionModerationError),
+    )
+
+
+def raise_if_error(payload: object, request: Request) -> None:
+    """Raise the error that stands in JSON which came with status 200."""
+    if isinstance(payload, dict) and (
+        payload.get("error") or payload.get("is_flagged") is True or (payload.keys() and payload.keys() <= _ERROR_KEYS)
+    ):
+        raise _error(200, payload, request)
+
+
+def _code_and_message(payload: object) -> tuple[int | str | None, str]:
+    """Read every error envelope that was seen: ``error`` or ``message``, text or object, ``code`` number or text."""
+    if not isinstance(payload, dict):
+        return None, _error_text(payload)
+    error = payload.get("error")
+    code = payload.get("code")
+    if isinstance(error, dict):
+        code = error.get("code", code)
+    message = next((text for key in ("error", "message", "reason") if (text := _error_text(payload.get(key)))), "")
+    if isinstance(code, str) and code.isdecimal() and len(code) <= 3:
+        code = int(code)
+    return (code if isinstance(code, int | str) else None), message
+
+
+def _error_text(error: object) -> str:
+    if isinstance(error, dict):
+        error = next((error[key] for key in ("message", "error", "code") if error.get(key)), error)
+    text = error if isinstance(error, str) else "" if error is None else json.dumps(error)
+    return " ".join(text[:_MAX_MESSAGE_LENGTH].split())
+
+
+def parse_download_url(payload: object, request: Request) -> str:
+    """
+    Read the JSON that came, with status 200, where audio was asked for.
+
+    :return: the URL that holds the audio
+    :raises RiffusionApiError: the JSON is an error, or anything else
+    """
+    if isinstance(payload, dict) and isinstance(url := payload.get("url"), str) and url:
+        return url
+    raise _error(200, payload, request)

@@ -1,0 +1,97 @@
+"""
+What the first bytes of an audio file tell about it: its format, and the size that it claims to have.
+
+No Python library and no player notices that the second half of an mp3 or wav is missing; these two headers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Bytes that :func:`detect` looks at.
+HEAD_BYTES = 12
+
+_WAV_UNKNOWN_FROM = 0x7FFF_F000
+"""Encoders that write to a pipe do not know the length and leave 0 or a number from here up."""
+
+_ID3_HEADER_BYTES = 10
+_MPEG1 = 0b11
+_MONO = 0b11
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """
+    A kind of audio file.
+
+    :param extension: the file name's ending, without the dot
+    :param content_type: the media type
+    :param matches: tells from the first :data:`HEAD_BYTES` bytes whether a file is of this kind
+    """
+
+    extension: str
+    content_type: str
+    matches: Callable[[bytes], bool]
+
+
+MP3 = AudioFormat(
+    "mp3", "audio/mpeg", lambda head: head.startswith(b"ID3") or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+)
+WAV = AudioFormat("wav", "audio/wav", lambda head: head.startswith(b"RIFF") and head[8:12] == b"WAVE")
+M4A = AudioFormat("m4a", "audio/mp4", lambda head: head[4:8] == b"ftyp")
+FLAC = AudioFormat("flac", "audio/flac", lambda head: head.startswith(b"fLaC"))
+OGG = AudioFormat("ogg", "audio/ogg", lambda head: head.startswith(b"OggS"))
+
+
+def detect(head: bytes) -> AudioFormat | None:
+    """
+    Tell the format of an audio file.
+
+    :param head: at least its first :data:`HEAD_BYTES` bytes
+    :return: None when it is no audio that this provider knows
+    """
+    return next((kind for kind in (MP3, WAV, M4A, FLAC, OGG) if kind.matches(head)), None)
+
+
+def declared_size(read_at: Callable[[int, int], bytes]) -> int:
+    """
+    Tell how long a file says it is: a wav by its RIFF header, an mp3 by its Xing or Info frame.
+
+    :param read_at: returns up to ``length`` bytes from ``offset`` of the file
+    :return: bytes that the file needs at least to be whole; 0 when it does not say
+    """
+    head = read_at(0, HEAD_BYTES)
+    if WAV.matches(head):
+        riff_size = int.from_bytes(head[4:8], "little")
+        return riff_size + 8 if 0 < riff_size < _WAV_UNKNOWN_FROM else 0
+    if MP3.matches(head):
+        return _mp3_declared_size(read_at)
+    return 0
+
+
+def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
+    """Bytes of the ID3v2 tag plus the byte count of the Xing/Info frame, which counts from its own frame on."""
+    audio_start = 0
+    tag = read_at(0, _ID3_HEADER_BYTES)
+    if tag.startswith(b"ID3"):
+        has_footer = tag[5] & 0x10
+        size = 0
+        for byte in tag[6:10]:
+            size = size << 7 | byte & 0x7F
+        audio_start = _ID3_HEADER_BYTES + size + (_ID3_HEADER_BYTES if has_footer else 0)
+    frame = read_at(audio_start, 64)
+    if len(frame) < 64 or frame[0] != 0xFF or frame[1] < 0xE0:
+        return 0
+    is_mpeg1 = (frame[1] >> 3) & 0b11 == _MPEG1
+    is_mono = frame[3] >> 6 == _MONO
+    side_information = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
+    xing = frame[4 + side_information :]
+    if xing[:4] not in (b"Xing", b"Info"):
+        return 0
+    has_frames, has_bytes = xing[7] & 1, xing[7] & 2
+    if not has_bytes:
+        return 0
+    at = 12 if has_frames else 8
+    byte_count = int.from_bytes(xing[at : at + 4], "big")
+    return audio_start + byte_count if 0 < byte_count < 0xFFFF_FFFF else 0

@@ -1,0 +1,75 @@
+"""What Airflow reads about this provider without importing any other part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, of the form that Airflow's ``provider_info.schema.json`` gives."""
+    return {
+        "package-name": "airflow-provider-riffusion",
+        "name": "Riffusion",
+        "description": "Songs from the useapi.net Riffusion API v1: download them as mp3, wav or stems.",
+        "integrations": [
+            {
+                "integration-name": "Riffusion",
+                "external-doc-url": "https://useapi.net/docs/api-riffusion-v1",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "Riffusion",
+                "python-modules": ["airflow_provider_riffusion.hooks.riffusion"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Riffusion",
+                "python-modules": ["airflow_provider_riffusion.operators.riffusion"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "riffusion",
+                "hook-class-name": "airflow_provider_riffusion.hooks.riffusion.RiffusionHook",
+                "hook-name": "Riffusion",
+                "ui-field-behaviour": {
+                    # Not the port: the form's test button refuses a connection that has none stored.
+                    "hidden-fields": ["login"],
+                    "relabeling": {
+                        "password": "API token",
+                        "host": "Base URL",
+                        "schema": "Scheme (http or https)",
+                    },
+                    "placeholders": {
+                        "host": "https://api.useapi.net",
+                        "password": "user:1234-abcdef",
+                        "extra": '{"user_id": "...", "storage_path": "s3://conn_id@bucket/songs", "timeout": 60}',
+                    },
+                },
+                "conn-fields": {
+                    "user_id": _field("Account (user_id)", "string", "Needed when several accounts are configured."),
+                    "storage_path": _field(
+                        "Storage path", "string", "Default folder for downloads: an absolute path or an URL."
+                    ),
+                    "timeout": _field("Timeout", "number", "Seconds, for connecting and for each read; 60."),
+                    "low_speed_limit": _field(
+                        "Low speed limit", "number", "Bytes per second below which a transfer is broken off; 1024."
+                    ),
+                    "low_speed_time": _field(
+                        "Low speed time", "number", "Seconds below the limit until it is broken off; 60."
+                    ),
+                    "verify": _field("Verify TLS", "string", "true, false, or the path of a CA bundle."),
+                    "allow_http": _field(
+                        "Allow plain http", "boolean", "The token then crosses the network unencrypted."
+                    ),
+                },
+            }
+        ],
+    }
+
+
+def _field(label: str, kind: str, description: str) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"]}}

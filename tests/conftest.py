@@ -1,0 +1,79 @@
+"""What all tests share. Airflow reads its configuration when it is imported, so it is set first."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="riffusion-airflow-"))
+BUNDLES = [
+    {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(ROOT / path)},
+    }
+    for name, path in (("examples", "example_dags"), ("tests", "tests/integration/dags"))
+]
+os.environ.update(
+    AIRFLOW_HOME=str(AIRFLOW_HOME),
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "tests/integration/dags"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__TEST_CONNECTION="Enabled",
+    AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+    # A developer's proxy must not stand between the tests and their servers.
+    NO_PROXY="127.0.0.1,localhost",
+)
+
+from airflow_provider_riffusion import transfer  # noqa: E402  # after the environment, see above
+from airflow_provider_riffusion.emulator import Emulator  # noqa: E402
+
+CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set the default connection: ``connect(url, token, extra=…)``."""
+
+    def set_connection(url: str, token: str, **extra: Any) -> None:
+        extra = {"timeout": 3, "low_speed_time": 1, **extra}
+        value = {"conn_type": "riffusion", "host": url, "password": token, "extra": extra}
+        monkeypatch.setenv(CONNECTION, json.dumps(value))
+
+    return set_connection
+
+
+@pytest.fixture
+def connection(emulator: Emulator, connect: Callable[..., None]) -> None:
+    """The default connection leads to the emulator, with limits that make a test short."""
+    connect(emulator.url, emulator.token)
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not sleep between attempts; waits that a server asks for stay."""
+    monkeypatch.setattr(transfer, "MAX_BACKOFF", 0.01)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """A migrated metadata database with the examples' pool."""
+    from airflow.models import Pool
+    from airflow.utils.db import initdb
+
+    initdb()
+    Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_riffusion import api
+from airflow_provider_riffusion import exceptions as errors
+
+REQUEST = api.download_request("song", "mp3", "user-1")
+
+
+def error_of(status: int, body: Any = b"") -> errors.RiffusionApiError:
+    return api.error_of(status, body if isinstance(body, bytes) else json.dumps(body).encode(), REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class", "transient"),
+    [
+        (204, errors.RiffusionApiError, False),
+        (302, errors.RiffusionApiError, False),
+        (400, errors.RiffusionBadRequestError, False),
+        (401, errors.RiffusionUnauthorizedError, False),
+        (402, errors.RiffusionSubscriptionError, False),
+        (403, errors.RiffusionUnauthorizedError, False),
+        (404, errors.RiffusionNotFoundError, False),
+        (408, errors.RiffusionApiError, True),
+        (409, errors.RiffusionNotReadyError, False),
+        (410, errors.RiffusionNotFoundError, False),
+        (412, errors.RiffusionSubscriptionError, False),
+        (413, errors.RiffusionApiError, False),
+        (422, errors.RiffusionModerationError, False),
+        (429, errors.RiffusionRateLimitError, True),
+        (500, errors.RiffusionServerError, True),
+        (501, errors.RiffusionServerError, False),
+        (503, errors.RiffusionServerError, True),
+        (504, errors.RiffusionServerError, True),
+        (596, errors.RiffusionPendingError, False),
+        (597, errors.RiffusionServerError, False),
+        (600, errors.RiffusionServerError, False),
+        (999, errors.RiffusionServerError, False),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", {"error": "text"}], ids=["empty", "html", "json"])
+def test_each_status_has_its_error(status: int, error_class: type, transient: bool, body: Any) -> None:
+    error = error_of(status, body)
+    assert type(error) is error_class
+    assert error.http_status == status
+    assert error.transient is transient
+    assert error.request == "GET /v1/riffusion/music/download/"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ({"error": "text", "code": 400}, 400, "text"),
+        ({"error": "text"}, None, "text"),
+        ({"error": {"code": 400, "message": "text"}}, 400, "text"),
+        ({"error": {"code": "E_BAD", "message": "text"}}, "E_BAD", "text"),
+        ({"error": "text", "code": "400"}, 400, "text"),
+        ({"message": "text"}, None, "text"),
+        ({"error": ["odd"]}, None, '["odd"]'),
+        ({"error": "x" * 10_000}, None, "x" * 500),
+        ({"error": "text", "code": True}, True, "text"),
+        (["text"], None, '["text"]'),
+        (None, None, ""),
+        (b"<html>\n  text</html>", None, "<html> text</html>"),
+        (b"\xff\xfe\x00", None, "��\0"),
+        (b"[" * 100_000, None, "[" * 500),
+    ],
+)
+def test_every_error_envelope_is_read(body: Any, code: object, message: str) -> None:
+    error = error_of(400, body)
+    assert (error.code, error.message) == (code, message)
+
+
+def test_a_pending_error_tells_a_human_what_to_do() -> None:
+    error = error_of(596, b"<html>")
+    for part in ("596", "fresh cookie", api.ACCOUNTS_PAGE, "user-1"):
+        assert part in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "error_class"),
+    [
+        ({"error": "x", "code": 401}, errors.RiffusionUnauthorizedError),
+        ({"error": "x", "code": "503"}, errors.RiffusionServerError),
+        ({"error": "Your Riffusion account has pending error."}, errors.RiffusionPendingError),
+        ({"is_flagged": True, "reason": "moderation"}, errors.RiffusionModerationError),
+        ({"message": "x"}, errors.RiffusionApiError),
+        ({"what": "ever"}, errors.RiffusionApiError),
+        (None, errors.RiffusionApiError),
+    ],
+)
+def test_json_instead_of_audio_is_an_error(body: Any, error_class: type) -> None:
+    with pytest.raises(errors.RiffusionApiError) as caught:
+        api.parse_download_url(body, REQUEST)
+    assert type(caught.value) is error_class
+
+
+def test_a_flagged_reply_is_moderation_whatever_its_status() -> None:
+    assert isinstance(error_of(400, {"is_flagged": True, "reason": "moderation"}), errors.RiffusionModerationError)
+    assert error_of(400, {"is_flagged": True, "reason": "moderation"}).message == "moderation"
+
+
+def test_songs_are_read_and_odd_fields_become_none() -> None:
+    songs = api.parse_songs(
+        [
+            {"id": "a", "status": "completed", "title": "T", "duration_s": 12, "created_at": "2025-01-01"},
+            {"id": "b", "status": 7, "title": None, "duration_s": "long", "new_field": {}},
+            {"id": None},
+            {"id": "../x"},
+            "text",
+            {},
+        ],
+        REQUEST,
+    )
+    assert songs == [
+        api.Song("a", "completed", "T", "2025-01-01", 12.0),
+        api.Song("b"),
+    ]
+    assert [song.is_completed for song in songs] == [True, False]
+    assert api.Song("x", "complete").is_completed
+
+
+def test_a_single_song_is_a_list_of_one() -> None:
+    assert api.parse_songs({"id": "a", "error": "generation failed"}, REQUEST) == [api.Song("a")]
+
+
+@pytest.mark.parametrize("payload", [None, "text", 3, {"songs": 1}])
+def test_something_else_than_songs_is_an_error(payload: Any) -> None:
+    with pytest.raises(errors.RiffusionApiError, match="not a list of songs"):
+        api.parse_songs(payload, REQUEST)
+
+
+def test_an_error_with_status_200_is_that_error_everywhere() -> None:
+    with pytest.raises(errors.RiffusionPendingError):
+        api.parse_songs({"error": "pending error"}, REQUEST)
+    with pytest.raises(errors.RiffusionUnauthorizedError):
+        api.parse_accounts({"error": "x", "code": 401}, REQUEST)
+
+
+def test_accounts_are_read() -> None:
+    payload = {
+        "u1": {"user_id": "u1", "maxJobs": 3, "jwt": {}},
+        "u2": {"maxJobs": "x", "error": "pending"},
+        "u3": {"error": {"message": "expired"}},
+        "u4": {"error": ""},
+    }
+    assert api.parse_accounts(payload, REQUEST) == [
+        api.Account("u1", 3),
+        api.Account("u2", None, "pending"),
+        api.Account("u3", None, "expired"),
+        api.Account("u4", None, "unknown error"),
+    ]
+
+
+@pytest.mark.parametrize("payload", [None, [], {"u1": "text"}])
+def test_something_else_than_accounts_is_an_error(payload: Any) -> None:
+    with pytest.raises(errors.RiffusionApiError, match="not an object of accounts"):
+        api.parse_accounts(payload, REQUEST)
+
+
+@pytest.mark.parametrize("song_id", ["a", "A1-b_c.d", "x" * 128, "8c7e0d0e-2b0a-4f5e-9d2f-0b5c1d2e3f40"])
+def test_song_ids(song_id: str) -> None:
+    assert api.is_song_id(song_id)
+
+
+@pytest.mark.parametrize("song_id", ["", "../x", "/x", ".x", "-x", "x" * 129, "a\n", "a\0", "a b", "ä", None, 5])
+def test_what_is_no_song_id(song_id: object) -> None:
+    assert not api.is_song_id(song_id)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+from importlib import metadata, resources
+from importlib.metadata import entry_points
+
+import jsonschema
+
+import airflow_provider_riffusion
+from airflow_provider_riffusion.get_provider_info import get_provider_info
+from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+
+
+def test_it_has_the_form_that_airflow_wants() -> None:
+    schema = json.loads(resources.files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_airflow_finds_it_by_its_entry_point() -> None:
+    (found,) = (
+        entry
+        for entry in entry_points(group="apache_airflow_provider")
+        if entry.value.startswith("airflow_provider_riffusion.")
+    )
+    assert found.load() is get_provider_info
+    # Airflow ignores a provider whose package-name is not that of its distribution.
+    assert found.dist is not None
+    assert found.dist.name == get_provider_info()["package-name"]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert metadata.version("airflow-provider-riffusion") == airflow_provider_riffusion.__version__
+
+
+def test_the_form_of_airflow_3_1_is_the_same_as_that_of_3_2() -> None:
+    connection_type = get_provider_info()["connection-types"][0]
+    behaviour = RiffusionHook.get_ui_field_behaviour()
+    assert behaviour["hidden_fields"] == connection_type["ui-field-behaviour"]["hidden-fields"]
+    assert behaviour["relabeling"]["password"] == "API token"
+    # On 3.3.2 the form's test button refuses a connection that has no stored port.
+    assert "port" not in behaviour["hidden_fields"]
+    assert connection_type["connection-type"] == RiffusionHook.conn_type
+    assert connection_type["hook-name"] == RiffusionHook.hook_name

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_riffusion import storage
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.storage import MANIFEST, LocalStorage, StorageLocation, StoredFile, open_storage
+
+
+def local(folder: Path) -> LocalStorage:
+    found = open_storage(StorageLocation.of(str(folder)))
+    assert isinstance(found, LocalStorage)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("storage_path", "conn_id", "location"),
+    [
+        ("/data/songs", None, StorageLocation("", None, "/data/songs")),
+        ("/data/../songs/", None, StorageLocation("", None, "/songs")),
+        ("file:///data/songs", None, StorageLocation("", None, "/data/songs")),
+        ("s3://bucket", None, StorageLocation("s3", None, "bucket")),
+        ("s3://bucket/a/b/", "aws", StorageLocation("s3", "aws", "bucket/a/b")),
+        ("s3://aws@bucket/a", None, StorageLocation("s3", "aws", "bucket/a")),
+        ("s3://aws@bucket/a", "aws", StorageLocation("s3", "aws", "bucket/a")),
+        ("gs://bucket/a#b?c", None, StorageLocation("gs", None, "bucket/a#b?c")),
+    ],
+)
+def test_locations(storage_path: str, conn_id: str | None, location: StorageLocation) -> None:
+    assert StorageLocation.of(storage_path, conn_id) == location
+
+
+@pytest.mark.parametrize(
+    ("storage_path", "conn_id"),
+    [
+        ("songs", None),
+        ("./songs", None),
+        ("~/songs", None),
+        ("", None),
+        ("file://songs", None),
+        ("s3://", None),
+        ("s3:///key", None),
+        ("s3://aws@bucket", "other"),
+        ("/a\0b", None),
+        ("/a\nb", None),
+    ],
+)
+def test_wrong_locations_are_named(storage_path: str, conn_id: str | None) -> None:
+    with pytest.raises(RiffusionConfigurationError, match="storage_path is"):
+        StorageLocation.of(storage_path, conn_id)
+
+
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("abfs", "azure")])
+def test_a_missing_provider_names_its_extra(scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda scheme: False)
+    with pytest.raises(RiffusionConfigurationError, match=rf"airflow-provider-riffusion\[{extra}\]"):
+        open_storage(StorageLocation.of(f"{scheme}://bucket/songs"))
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    with pytest.raises(RiffusionConfigurationError, match="no installed provider serves nowhere://"):
+        open_storage(StorageLocation.of("nowhere://bucket/songs"))
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attach(*_: object) -> object:
+        raise ImportError("no s3fs")
+
+    monkeypatch.setattr("airflow.sdk.io.attach", attach)
+    with pytest.raises(RiffusionConfigurationError, match=r"no s3fs; .*\[s3\]"):
+        open_storage(StorageLocation.of("s3://bucket/songs"))
+
+
+def test_publish_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    store = local(folder)
+    with store.spool("song") as spool:
+        assert spool.path.parent == folder
+        (spool.path / "x").write_bytes(b"new")
+        folder.joinpath("song.mp3").write_bytes(b"old")
+        store.publish(spool.path / "x", "song.mp3")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"song.mp3": b"new"}
+    assert store.size("song.mp3") == 3
+    assert store.size("other.mp3") is None
+    assert store.path("song.mp3") == str(folder / "song.mp3")
+
+
+def test_a_removed_spool_cannot_be_published(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    spool = store.spool("song")
+    (spool.path / "x").write_bytes(b"part")
+    spool.remove()
+    with pytest.raises(FileNotFoundError):
+        store.publish(spool.path / "x", "song.mp3")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").mkdir()
+    with pytest.raises(RiffusionConfigurationError, match="something else than a file"):
+        local(tmp_path).size("song.mp3")
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "songs").touch()
+    store = local(tmp_path / "songs")
+    with pytest.raises(RiffusionConfigurationError, match="cannot be looked at"):
+        store.size("song.mp3")
+    with pytest.raises(RiffusionConfigurationError, match="nothing can be stored there"):
+        store.spool("song.mp3")
+
+
+def publish_set(store: LocalStorage, names: list[str]) -> str:
+    with store.spool("set") as spool:
+        for name in names:
+            (spool.path / name).write_bytes(name.encode())
+        files = [StoredFile(Path(name).stem, name, len(name), "0" * 64) for name in names]
+        return storage.publish_set(store, "song.stems", spool.path, files, "song")
+
+
+def test_a_set_has_its_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = local(tmp_path)
+    publish_set(store, ["a.m4a", "b.m4a"])
+    seen = []
+    real = LocalStorage.publish
+
+    def publish(self: LocalStorage, spooled: Path, *names: str) -> None:
+        seen.append((names[-1], (tmp_path / "song.stems" / MANIFEST).exists()))
+        real(self, spooled, *names)
+
+    monkeypatch.setattr(LocalStorage, "publish", publish)
+    publish_set(store, ["a.m4a", "c.m4a"])
+    assert seen == [("a.m4a", False), ("c.m4a", False), (MANIFEST, False)]
+
+
+def test_a_new_set_deletes_the_old_ones_files_and_no_others(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    publish_set(store, ["a.m4a", "b.m4a"])
+    (tmp_path / "song.stems" / "notes.txt").touch()
+    publish_set(store, ["a.m4a", "c.m4a"])
+    assert {path.name for path in (tmp_path / "song.stems").iterdir()} == {"a.m4a", "c.m4a", "notes.txt", MANIFEST}
+    assert [file.path for file in storage.read_manifest(store, "song.stems") or ()] == ["a.m4a", "c.m4a"]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "no json",
+        "{}",
+        "[]",
+        json.dumps({"files": [{"path": "x"}]}),
+        json.dumps({"files": [{"name": "x", "path": "../victim", "size": 1, "sha256": ""}]}),
+        json.dumps({"files": [{"name": "x", "path": "", "size": 1, "sha256": ""}]}),
+        json.dumps({"files": [{"name": "x", "path": "x", "size": "1", "sha256": ""}]}),
+    ],
+)
+def test_a_foreign_manifest_deletes_nothing(tmp_path: Path, manifest: str) -> None:
+    store = local(tmp_path)
+    (tmp_path / "victim").touch()
+    (tmp_path / "song.stems").mkdir()
+    (tmp_path / "song.stems" / MANIFEST).write_text(manifest)
+    assert storage.read_manifest(store, "song.stems") is None
+    publish_set(store, ["a.m4a"])
+    assert (tmp_path / "victim").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even root cannot write")
+def test_a_folder_that_takes_no_files_is_named() -> None:
+    with pytest.raises(RiffusionConfigurationError, match="/proc/songs"):
+        local(Path("/proc/songs")).spool("song")
