@@ -1,0 +1,61 @@
+# The two commands of the README, and little else. Each makes the environment that it needs.
+
+PYTHON ?= python3
+# Another Airflow than the pinned one, such as AIRFLOW=3.1.8: needs tests/constraints-3.1.8.txt.
+AIRFLOW ?=
+
+ifeq ($(AIRFLOW),)
+VENV := .venv
+CONSTRAINTS := constraints.txt
+else
+VENV := .venv-$(AIRFLOW)
+CONSTRAINTS := tests/constraints-$(AIRFLOW).txt
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint benchmark constraints clean
+
+demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
+	@$(BIN)/python -m tests.demo
+
+test: $(VENV)/.installed-test  ## Lint, type check, unit and integration tests, coverage.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
+	$(BIN)/python -m tests.benchmarks
+
+constraints: $(VENV)/.installed  ## Renew both pin files; see "Development" in the README.
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --extra test \
+		pyproject.toml --output-file constraints.txt
+	echo 'apache-airflow==3.1.8' | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate \
+		--no-header --extra test --resolution lowest-direct --constraints - pyproject.toml \
+		--output-file tests/constraints-3.1.8.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) -V), and Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -f $(CONSTRAINTS) || \
+		{ echo "There is no $(CONSTRAINTS); these versions are pinned: $$(ls tests/constraints-*.txt)"; exit 1; }
+ifneq ($(AIRFLOW),)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+		{ echo "Airflow $(AIRFLOW) does not run on $$($(PYTHON) -V); give an older one: make $(MAKECMDGOALS) AIRFLOW=$(AIRFLOW) PYTHON=python3.12"; exit 1; }
+endif
+	$(PYTHON) -m venv $(VENV)
+
+# Runs only when the pins or the dependencies have changed.
+$(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	@touch $@
+
+clean:  ## Remove the environments and all that demo and tests left.
+	rm -rf .venv .venv-* .demo .coverage* .mypy_cache .pytest_cache .ruff_cache

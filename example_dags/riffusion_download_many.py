@@ -1,0 +1,57 @@
+"""
+Download many songs, one mapped task each, behind one check of the account.
+
+Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` names the folder for songs, and a pool:
+
+.. code-block:: bash
+
+    airflow pools set riffusion 4 "downloads from Riffusion at the same time"
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+
+with DAG(
+    dag_id="riffusion_download_many",
+    schedule=None,
+    params={
+        "song_ids": Param([], type="array", items={"type": "string"}, description="Empty: the newest three"),
+        "download_format": Param("mp3", type="string", enum=["mp3", "wav", "stems"]),
+    },
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    tags=["riffusion", "example"],
+    doc_md=__doc__,
+) as dag:
+
+    @task
+    def check_account() -> None:
+        """Fail here, with one request, when the account is broken; no download is started then."""
+        # Imported here, because the scheduler reads this file over and over and needs no HTTP client for it.
+        from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+
+        RiffusionHook().check_accounts()
+
+    @task
+    def choose_songs(params: dict | None = None) -> list[str]:
+        """Return the ids to download: the given ones, or those of the newest three songs."""
+        from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+
+        if params["song_ids"]:
+            return params["song_ids"]
+        return [song.id for song in RiffusionHook().list_songs(limit=10) if song.is_completed][:3]
+
+    songs = choose_songs()
+    check_account() >> songs
+
+    # Each song is a task of its own: one that fails is retried alone, and shows in the grid.
+    RiffusionDownloadOperator.partial(
+        task_id="download",
+        download_format="{{ params.download_format }}",
+        # Cheap to run again: what is there already is not fetched.
+        if_exists="skip",
+        # How many run at the same time, over all DAGs that use this pool.
+        pool="riffusion",
+    ).expand(song_id=songs)
