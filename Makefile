@@ -50,11 +50,13 @@ endif
 
 # Runs only when the pins or the dependencies have changed.
 $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
+	@echo "Installing Airflow and this provider into $(VENV), which takes a minute or two ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.

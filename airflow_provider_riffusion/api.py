@@ -154,7 +154,9 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        return None
+    return float(value)
 
 
 def parse_songs(payload: object, request: Request) -> list[Song]:
@@ -188,6 +190,8 @@ def parse_accounts(payload: object, request: Request) -> list[Account]:
 
     :raises RiffusionApiError: the reply is no such object
     """
+    if isinstance(payload, dict) and payload.keys() <= _ERROR_KEYS:
+        raise_if_error(payload, request)
     if not isinstance(payload, dict) or not all(isinstance(entry, dict) for entry in payload.values()):
         raise_if_error(payload, request)
         raise _unexpected_shape("an object of accounts", payload, request)

@@ -17,6 +17,10 @@ _WAV_UNKNOWN_FROM = 0x7FFF_F000
 
 _ID3_HEADER_BYTES = 10
 _MPEG1 = 0b11
+_RESERVED_VERSION = 0b01
+_LAYER_3 = 0b01
+_BAD_BITRATE = 0b1111
+_RESERVED_RATE = 0b11
 _MONO = 0b11
 
 
@@ -35,9 +39,21 @@ class AudioFormat:
     matches: Callable[[bytes], bool]
 
 
-MP3 = AudioFormat(
-    "mp3", "audio/mpeg", lambda head: head.startswith(b"ID3") or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
-)
+def _is_mp3(head: bytes) -> bool:
+    return head.startswith(b"ID3") or _is_mp3_frame(head)
+
+
+def _is_mp3_frame(head: bytes) -> bool:
+    """Whether a frame of MPEG layer III starts here; a frame sync alone also fits UTF-16 text and AAC."""
+    if len(head) < 3 or head[0] != 0xFF or head[1] < 0xE0:
+        return False
+    version, layer, bitrate, sample_rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    return (
+        version != _RESERVED_VERSION and layer == _LAYER_3 and bitrate != _BAD_BITRATE and sample_rate != _RESERVED_RATE
+    )
+
+
+MP3 = AudioFormat("mp3", "audio/mpeg", _is_mp3)
 WAV = AudioFormat("wav", "audio/wav", lambda head: head.startswith(b"RIFF") and head[8:12] == b"WAVE")
 M4A = AudioFormat("m4a", "audio/mp4", lambda head: head[4:8] == b"ftyp")
 FLAC = AudioFormat("flac", "audio/flac", lambda head: head.startswith(b"fLaC"))
@@ -81,7 +97,7 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
             size = size << 7 | byte & 0x7F
         audio_start = _ID3_HEADER_BYTES + size + (_ID3_HEADER_BYTES if has_footer else 0)
     frame = read_at(audio_start, 64)
-    if len(frame) < 64 or frame[0] != 0xFF or frame[1] < 0xE0:
+    if len(frame) < 64 or not _is_mp3_frame(frame):
         return 0
     is_mpeg1 = (frame[1] >> 3) & 0b11 == _MPEG1
     is_mono = frame[3] >> 6 == _MONO

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, AnyStr
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_riffusion.api import DEFAULT_BASE_URL
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -56,6 +56,8 @@ class ConnectionSettings:
         :raises RiffusionConfigurationError: a field is wrong; the message names it
         """
         reader = _Reader(connection.conn_id, connection.extra_dejson)
+        if not isinstance(reader.extras, dict):
+            raise reader.error("extra", reader.extras, "it must be a JSON object")
         password = connection.password or ""
         # A token holds a colon, so that a connection URI takes it apart.
         token = f"{connection.login}:{password}" if connection.login else password
@@ -82,9 +84,19 @@ class ConnectionSettings:
         """Take the token out of what a server sent: one that echoes requests must not get it into an error or XCom."""
         if len(self.token) < _SHORTEST_SECRET:
             return content
-        if isinstance(content, bytes):
-            return content.replace(self.token.encode(), b"***")
-        return content.replace(self.token, "***")
+        for form in (self.token, quote(self.token, safe="")):
+            if isinstance(content, bytes):
+                content = content.replace(form.encode(), b"***")
+            else:
+                content = content.replace(form, "***")
+        return content
+
+    def hide_token_in(self, error: RiffusionError) -> None:
+        """Take the token out of an error's message and fields."""
+        error.args = tuple(self.hide_token(arg) if isinstance(arg, str) else arg for arg in error.args)
+        for name, value in vars(error).items():
+            if isinstance(value, str):
+                setattr(error, name, self.hide_token(value))
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,12 @@ def parse_stems(payload: object, request: Request) -> list[Stem]:
     if isinstance(root, dict):
         entries = list(root.items())
     elif isinstance(root, list) and all(isinstance(entry, dict) for entry in root):
-        entries = [_named_entry(entry) for entry in root]
+        entries = [_named_entry(entry, request) for entry in root]
     else:
-        raise RiffusionStemsError(f"The stems reply is {_shape(root)}, which is no known shape.")
+        raise RiffusionStemsError(f"{request}: the stems reply is {_shape(root)}, which is no known shape.")
 
     if len(entries) > MAX_STEMS:
-        raise RiffusionStemsError(f"The stems reply is {_shape(root)} with more than {MAX_STEMS} entries.")
+        raise RiffusionStemsError(f"{request}: the stems reply is {_shape(root)} with more than {MAX_STEMS} entries.")
     found: list[Stem] = []
     taken: set[str] = set()
     for raw_name, value in entries:
@@ -83,19 +83,19 @@ def parse_stems(payload: object, request: Request) -> list[Stem]:
         if content is None:
             if is_top_level and isinstance(root, dict) and _is_metadata(value):
                 continue
-            raise RiffusionStemsError(f"Stem {raw_name[:80]!r} is {_shape(value)}, which is no known shape.")
+            raise RiffusionStemsError(f"{request}: stem {raw_name[:80]!r} is {_shape(value)}, which is no known shape.")
         name = _safe_name(raw_name, taken)
         taken.add(name.casefold())
         found.append(Stem(name, url=content) if _is_url(content) else Stem(name, text=content))
     if not found:
-        raise RiffusionStemsError(f"The stems reply is {_shape(root)} and holds no stem.")
+        raise RiffusionStemsError(f"{request}: the stems reply is {_shape(root)} and holds no stem.")
     return found
 
 
-def _named_entry(entry: Mapping[str, Any]) -> tuple[str, object]:
+def _named_entry(entry: Mapping[str, Any], request: Request) -> tuple[str, object]:
     name_key = next((key for key in _NAME_KEYS if isinstance(entry.get(key), str)), None)
     if name_key is None:
-        raise RiffusionStemsError(f"A stem in the list has no name; its keys: {_shape(entry)}.")
+        raise RiffusionStemsError(f"{request}: a stem in the list has no name; its keys: {_shape(entry)}.")
     return entry[name_key], {key: value for key, value in entry.items() if key != name_key}
 
 

@@ -83,7 +83,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None, name: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f".{name[:64]}.", suffix=".part", dir=folder))
+        self.path = Path(tempfile.mkdtemp(prefix=f".{name[:32]}.", suffix=".part", dir=folder))
 
     def __enter__(self) -> Spool:
         return self
@@ -297,6 +297,9 @@ def publish_set(storage: Storage, folder: str, spooled: Path, files: Sequence[St
     document = json.dumps({"song_id": song_id, "files": [asdict(file) for file in files]}, indent=1).encode()
     manifest = spooled / MANIFEST
     manifest.write_bytes(document)
+    for file in files:
+        # Raises for what cannot be replaced while the old set is still complete.
+        storage.size(folder, file.path)
     storage.delete(folder, MANIFEST)
     for file in files:
         storage.publish(spooled / file.path, folder, file.path)
@@ -312,11 +315,14 @@ def read_manifest(storage: Storage, folder: str) -> list[StoredFile] | None:
         return None
     try:
         files = [StoredFile(**entry) for entry in json.loads(storage.read(folder, MANIFEST))["files"]]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     # Whoever can write a manifest must not have files outside of its folder deleted.
     is_ours = all(
-        isinstance(file.path, str) and file.path == os.path.basename(file.path) != "" and isinstance(file.size, int)
+        isinstance(file.path, str)
+        and file.path == os.path.basename(file.path)
+        and file.path not in ("", ".", "..", MANIFEST)
+        and isinstance(file.size, int)
         for file in files
     )
     return files if is_ours else None

@@ -8,45 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import socket
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain
 from typing import BinaryIO, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
-import tenacity
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from airflow_provider_riffusion import __version__
 from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import (
-    RiffusionApiError,
     RiffusionConnectionError,
     RiffusionDownloadError,
     RiffusionError,
-    RiffusionRateLimitError,
     RiffusionTooLargeError,
 )
+from airflow_provider_riffusion.retries import ATTEMPTS, parse_retry_after, retrying
+from airflow_provider_riffusion.targets import check_address, check_url, joined, origin_of, shown
+from airflow_provider_riffusion.watchdog import CURRENT, Watchdog, WatchedAdapter
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5
 #: Seconds.
-MAX_BACKOFF = 30.0
-MAX_RETRY_AFTER = 120.0
-MAX_WAITING = 300.0
 PROGRESS_INTERVAL = 5.0
 
 MAX_REDIRECTS = 5
@@ -90,7 +80,7 @@ class SavedBody:
 
 class Client:
     """
-    Sends GETs to one origin with its token, and to any other without.
+    Sends requests to one origin with its token, and to any other without.
 
     Safe to share between threads.
 
@@ -99,14 +89,11 @@ class Client:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"airflow-provider-riffusion/{__version__}"
-        # Audio does not compress, and a length that counts what arrives is worth more than a smaller song list.
-        self._session.headers["Accept-Encoding"] = "identity"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=0))
+        self._session = _session()
         self._bearer = _BearerAuth(settings.token)
-        self._origin = _origin(urlsplit(settings.base_url))
+        self._origin = origin_of(settings.base_url)
+        self._aborted = threading.Event()
+        self._watchdogs: set[Watchdog] = set()
 
     def get(
         self,
@@ -115,6 +102,7 @@ class Client:
         *,
         params: Mapping[str, str | int | None] | None = None,
         authenticated: bool = True,
+        attempts: int = ATTEMPTS,
     ) -> T:
         """
         Send a GET, follow its redirects, and hand the reply over; again, while the failure is transient.
@@ -123,16 +111,27 @@ class Client:
         :param use: makes the result from the reply; whatever it raises with ``transient`` set is tried again
         :param params: query parameters
         :param authenticated: whether the token goes along, to the connection's own origin only
+        :param attempts: how often it is sent at most
         :raises RiffusionConnectionError: no reply came
         :raises RiffusionDownloadError: the body is not whole, or a redirect was refused
         :raises RiffusionRateLimitError: Retry-After asks for a pause longer than MAX_RETRY_AFTER
         """
 
         def attempt() -> T:
-            with self._reply(url, params, authenticated=authenticated) as reply:
-                return use(reply)
+            try:
+                with self._reply(url, params, authenticated=authenticated) as reply:
+                    return use(reply)
+            except RiffusionError as error:
+                self._settings.hide_token_in(error)
+                raise
 
-        return _retrying(_shown(url))(attempt)
+        return retrying(attempts, self._aborted)(attempt)
+
+    def abort(self) -> None:
+        """Break off all exchanges, from another thread; the client cannot be used any more."""
+        self._aborted.set()
+        for watchdog in list(self._watchdogs):
+            watchdog.bite()
 
     @contextmanager
     def _reply(
@@ -141,50 +140,55 @@ class Client:
         is_trusted = authenticated
         for _ in range(MAX_REDIRECTS + 1):
             if not is_trusted:
-                self._check_target(url)
-            is_own_origin = authenticated and _origin(urlsplit(url)) == self._origin
-            response = self._send(url, params, self._bearer if is_own_origin else _NoAuth())
-            with response:
+                check_url(url, self._origin)
+            with _errors_of(shown(url)):
+                request = self._session.prepare_request(requests.Request("GET", url, params=params, auth=_NoAuth()))
+            # From here on the URL is judged in the form in which it is connected to.
+            url = request.url or ""
+            if not is_trusted:
+                check_address(url, self._origin)
+            is_own_origin = authenticated and origin_of(url) == self._origin
+            with self._exchange(self._bearer(request) if is_own_origin else request) as (response, watchdog):
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                    yield Reply(response, self._settings, is_foreign=not is_own_origin)
+                    yield Reply(response, self._settings, watchdog, is_foreign=not is_own_origin)
                     return
-                url, params, is_trusted = _joined(url, response.headers["Location"]), None, False
-        raise RiffusionDownloadError(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects")
+                url, params, is_trusted = joined(url, response.headers["Location"]), None, False
+        raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _send(self, url: str, params: Mapping[str, str | int | None] | None, auth: AuthBase) -> requests.Response:
-        with _errors_of(_shown(url)):
-            request = self._session.prepare_request(requests.Request("GET", url, params=params, auth=auth))
-            # Per request: on a session, REQUESTS_CA_BUNDLE of the environment would win over False.
-            options = self._session.merge_environment_settings(url, {}, True, self._settings.verify, None)
-            # Past Session.send, which reads the whole body of a redirect into memory, however long it is.
-            return self._session.get_adapter(url).send(
-                request,
-                stream=True,
-                timeout=self._settings.timeout,
-                verify=options["verify"] or False,
-                proxies=options["proxies"],
-            )
-
-    def _check_target(self, url: str) -> None:
-        """Refuse a URL that came from a reply and leads where only this machine may go."""
-        refused = f"Refused to fetch {_shown(url)}, which came from a reply"
+    @contextmanager
+    def _exchange(self, request: requests.PreparedRequest) -> Iterator[tuple[requests.Response, Watchdog]]:
+        """Send a request, and watch over it until its reply is used up."""
+        url = request.url or ""
+        watchdog = Watchdog(self._settings.timeout + self._settings.low_speed_time)
+        self._watchdogs.add(watchdog)
         try:
-            target = urlsplit(url)
-            host, _ = target.hostname, target.port
-        except ValueError:
-            raise RiffusionDownloadError(f"{refused}: it is no valid URL") from None
-        own_scheme, own_host, _ = self._origin
-        if target.scheme not in ("http", "https") or not host:
-            raise RiffusionDownloadError(f"{refused}: only http and https are allowed")
-        if own_scheme == "https" and target.scheme == "http":
-            raise RiffusionDownloadError(f"{refused}: https must not go on as http")
-        addresses = _addresses(host)
-        if any(address.is_link_local for address in addresses):
-            raise RiffusionDownloadError(f"{refused}: it is a link-local address")
-        if any(_is_this_machine(address) for address in addresses) and not any(
-            _is_this_machine(address) for address in _addresses(own_host)
-        ):
-            raise RiffusionDownloadError(f"{refused}: it is an address of this machine")
+            with _errors_of(shown(url), watchdog=watchdog):
+                # Per request: on a session, REQUESTS_CA_BUNDLE of the environment would win over False.
+                options = self._session.merge_environment_settings(url, {}, True, self._settings.verify, None)
+                CURRENT.set(watchdog)
+                # Past Session.send, which reads the whole body of a redirect into memory, however long it is.
+                response = self._session.get_adapter(url).send(
+                    request,
+                    stream=True,
+                    timeout=self._settings.timeout,
+                    verify=options["verify"] or False,
+                    proxies=options["proxies"],
+                )
+            with response:
+                yield response, watchdog
+        finally:
+            watchdog.stop()
+            self._watchdogs.discard(watchdog)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.headers["User-Agent"] = f"airflow-provider-riffusion/{__version__}"
+    # Audio does not compress, and a length that counts what arrives is worth more than a smaller song list.
+    session.headers["Accept-Encoding"] = "identity"
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, WatchedAdapter(max_retries=0))
+    return session
 
 
 class Reply:
@@ -193,13 +197,17 @@ class Reply:
 
     :param response: the reply, opened with ``stream=True``
     :param settings: minimum speed, and the token that must not show in a text
+    :param watchdog: is fed with every byte of the body that arrives
     :param is_foreign: whether another host than the connection's own answered, or one without the token
     """
 
-    def __init__(self, response: requests.Response, settings: ConnectionSettings, *, is_foreign: bool) -> None:
+    def __init__(
+        self, response: requests.Response, settings: ConnectionSettings, watchdog: Watchdog, *, is_foreign: bool
+    ) -> None:
         self._response = response
+        self._watchdog = watchdog
         self._settings = settings
-        self.url = _shown(response.url)
+        self.url = shown(response.url)
         self.status = response.status_code
         self.is_foreign = is_foreign
         self._head = b""
@@ -208,21 +216,23 @@ class Reply:
     @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks to wait, from the Retry-After header."""
-        return _retry_after(self._response.headers.get("Retry-After"))
+        return parse_retry_after(self._response.headers.get("Retry-After"))
 
     def head(self, size: int) -> bytes:
         """Read the first bytes of the body; fewer than ``size`` when it has no more. They are not used up."""
-        while len(self._head) < size and (chunk := next(self._rest, b"")):
+        for chunk in self._rest:
             self._head += chunk
+            if len(self._head) >= size:
+                break
         return self._head[:size]
 
     def error_body(self) -> bytes:
         """Read the start of an error's body; what cannot be read does not matter, the status says enough."""
         try:
-            return self._settings.hide_token(self.head(_ERROR_BODY_BYTES))
+            self.head(_ERROR_BODY_BYTES)
         except RiffusionError as error:
             log.debug("The body of the error was cut: %s", error)
-            return self._settings.hide_token(self._head)
+        return self._settings.hide_token(self._head[:_ERROR_BODY_BYTES])
 
     def read(self, *, max_bytes: int) -> bytes:
         """
@@ -255,7 +265,11 @@ class Reply:
     @property
     def _length(self) -> int | None:
         text = self._response.headers.get("Content-Length", "")
-        return int(text) if text.isdecimal() and "Content-Encoding" not in self._response.headers else None
+        return (
+            int(text)
+            if text.isdecimal() and len(text) < 19 and "Content-Encoding" not in self._response.headers
+            else None
+        )
 
     def _body(self, max_bytes: int) -> Iterator[bytes]:
         size = 0
@@ -270,8 +284,9 @@ class Reply:
         limit, period = self._settings.low_speed_limit, self._settings.low_speed_time
         period_start, period_bytes = time.monotonic(), 0
         while True:
-            with _errors_of(self.url, RiffusionDownloadError):
+            with _errors_of(self.url, RiffusionDownloadError, self._watchdog):
                 chunk = self._response.raw.read1(_READ_BYTES, decode_content=False)
+                self._watchdog.feed()
             if not chunk:
                 return
             yield chunk
@@ -327,7 +342,9 @@ def _decoded(chunks: Iterator[bytes], encoding: str, url: str) -> Iterator[bytes
 
 
 @contextmanager
-def _errors_of(url: str, error_class: type[RiffusionError] = RiffusionConnectionError) -> Iterator[None]:
+def _errors_of(
+    url: str, error_class: type[RiffusionError] = RiffusionConnectionError, watchdog: Watchdog | None = None
+) -> Iterator[None]:
     """
     Turn the errors of requests and urllib3 into ours.
 
@@ -335,17 +352,29 @@ def _errors_of(url: str, error_class: type[RiffusionError] = RiffusionConnection
     """
     try:
         yield
-    # requests' exceptions are OSErrors.
+        is_cut = watchdog is not None and watchdog.has_bitten
+    # requests' exceptions are OSErrors; a socket that was shut down under a reader raises this and that.
     except (OSError, urllib3.exceptions.HTTPError) as error:
-        cause = _innermost(error)
-        is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
-        # The ValueErrors of both libraries are about the URL, and hold it.
-        is_url = isinstance(cause, ValueError) and not is_certificate
-        hint = "" if not is_certificate else "; if this authority is yours, name its CA bundle in the extra verify"
-        raise error_class(
-            f"{url}: {type(error).__name__}{'' if is_url else f': {str(cause)[:300]}'}{hint}",
-            transient=not is_url and not is_certificate,
-        ) from None
+        is_cut = watchdog is not None and watchdog.has_bitten
+        if not is_cut:
+            raise _translated(error, url, error_class) from None
+    # A body without a length looks whole when the watchdog cuts it.
+    if watchdog is not None and is_cut:
+        raise error_class(f"{url}: nothing of use arrived for {watchdog.limit:g} s, or it was aborted", transient=True)
+
+
+def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -> RiffusionError:
+    cause = _innermost(error)
+    is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
+    # The ValueErrors of both libraries are about the URL, and hold it.
+    is_url = isinstance(cause, ValueError) and not is_certificate
+    # A plain OSError is about a file, such as a CA bundle of the environment that is not there.
+    is_file = type(error) is OSError
+    hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
+    return error_class(
+        f"{url}: {type(error).__name__}{'' if is_url else f': {str(cause)[:300]}'}{hint}",
+        transient=not (is_url or is_certificate or is_file),
+    )
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -357,102 +386,3 @@ def _innermost(error: BaseException) -> BaseException:
         if inner is None:
             return error
         error = inner
-
-
-def _retrying(url: str) -> tenacity.Retrying:
-    def log_pause(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(
-            "Attempt %s of %s failed, next in %.1f s: %s", state.attempt_number, ATTEMPTS, state.upcoming_sleep, error
-        )
-
-    def pause(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked: float | None = getattr(error, "retry_after", None)
-        # Four hundred tasks that were told the same second must not come back in the same millisecond.
-        return backoff(state) if asked is None else asked + spread(state)
-
-    backoff = tenacity.wait_random_exponential(multiplier=1, max=MAX_BACKOFF)
-    spread = tenacity.wait_random(0, 1)
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_worth_repeating),
-        wait=pause,
-        stop=tenacity.stop_any(tenacity.stop_after_attempt(ATTEMPTS), _WaitedEnough()),
-        before_sleep=log_pause,
-        reraise=True,
-    )
-
-
-class _WaitedEnough(tenacity.stop.stop_base):
-    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
-        return retry_state.idle_for + retry_state.upcoming_sleep > MAX_WAITING
-
-
-def _is_worth_repeating(error: BaseException) -> bool:
-    if not isinstance(error, RiffusionError) or not error.transient:
-        return False
-    if isinstance(error, RiffusionApiError) and (error.retry_after or 0) > MAX_RETRY_AFTER:
-        raise RiffusionRateLimitError(
-            f"{error} The server asks to wait {error.retry_after:.0f} s, longer than the {MAX_RETRY_AFTER:.0f} s that "
-            "a task should sleep: let it be retried later.",
-            http_status=error.http_status,
-            code=error.code,
-            api_message=error.message,
-            request=error.request,
-            retry_after=error.retry_after,
-        )
-    return True
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Read Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3); None when it is absent or makes no sense."""
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(text)
-            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return max(0.0, seconds) if not math.isnan(seconds) else None
-
-
-def _origin(url: SplitResult) -> tuple[str, str, int | None]:
-    try:
-        port = url.port
-    except ValueError:
-        port = None
-    return url.scheme, (url.hostname or ""), port or {"https": 443, "http": 80}.get(url.scheme)
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return location
-
-
-def _shown(url: str) -> str:
-    """Name a URL in a message, without its query: a signature there is a secret."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
-    except ValueError:
-        return "an invalid URL"
-
-
-def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
-    """Resolve a host. A name that does not resolve here (behind a proxy, say) cannot be judged here either."""
-    try:
-        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
-    return [getattr(address, "ipv4_mapped", None) or address for address in addresses]
-
-
-def _is_this_machine(address: IPv4Address | IPv6Address) -> bool:
-    # Connecting to 0.0.0.0 or :: reaches this machine.
-    return address.is_loopback or address.is_unspecified

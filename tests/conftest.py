@@ -32,7 +32,7 @@ os.environ.update(
     NO_PROXY="127.0.0.1,localhost",
 )
 
-from airflow_provider_riffusion import transfer  # noqa: E402  # after the environment, see above
+from airflow_provider_riffusion import retries  # noqa: E402  # after the environment, see above
 from airflow_provider_riffusion.emulator import Emulator  # noqa: E402
 
 CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
@@ -66,7 +66,7 @@ def connection(emulator: Emulator, connect: Callable[..., None]) -> None:
 @pytest.fixture
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not sleep between attempts; waits that a server asks for stay."""
-    monkeypatch.setattr(transfer, "MAX_BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.01)
 
 
 @pytest.fixture(scope="session")

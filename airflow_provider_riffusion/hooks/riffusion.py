@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,10 @@ from airflow_provider_riffusion.transfer import Client, Reply, SavedBody
 
 DEFAULT_MAX_BYTES = 2**31
 _JSON_BYTES = 32 * 2**20
+#: Enough to look past a byte order mark and white space.
+_JSON_HEAD_BYTES = 256
+#: Above this size a document is audio in base64, and its few words are read as Latin-1.
+_LONG_DOCUMENT_BYTES = 2**20
 _STEM_WORKERS = 4
 
 T = TypeVar("T")
@@ -197,13 +202,13 @@ class RiffusionHook(BaseHook):
             def save(reply: Reply) -> SavedBody | str:
                 """Save the audio, or return the URL that holds it."""
                 _raise_for_status(reply, request)
-                if _is_json(reply.head(audio.HEAD_BYTES)):
+                if _is_json(reply.head(_JSON_HEAD_BYTES)):
                     return api.parse_download_url(_parse_json(reply.read(max_bytes=_JSON_BYTES), request), request)
                 return _save_audio(reply, file, expected, max_bytes, request)
 
             saved = self._get(request, save)
             if isinstance(saved, str):
-                saved = self._fetch_audio(saved, file, expected, max_bytes, request)
+                saved = _fetch_audio(self._client, saved, file, expected, max_bytes, request)
         return DownloadedFile(destination.stem, destination, saved.size, saved.sha256, expected.content_type)
 
     def download_stems(
@@ -230,63 +235,65 @@ class RiffusionHook(BaseHook):
         with tempfile.TemporaryDirectory(prefix=f".{song_id}.", suffix=".part", dir=directory) as spool:
             document = Path(spool, "reply.json")
 
-            def save(reply: Reply) -> object:
+            def parse(reply: Reply) -> list[stems.Stem]:
                 _raise_for_status(reply, request)
                 with document.open("w+b") as file:
-                    reply.save(file, max_bytes=min(2 * max_bytes + _JSON_BYTES, stems.MAX_JSON_BYTES))
-                # By way of a file, because the bytes of the reply and its text never fill the memory together.
-                return _parse_json(self.settings.hide_token(document.read_text("utf-8", "replace")), request)
+                    size = reply.save(file, max_bytes=min(2 * max_bytes + _JSON_BYTES, stems.MAX_JSON_BYTES)).size
+                return stems.parse_stems(_parse_json(self._text_of(document, size), request), request)
 
-            payload = self._get(request, save)
             try:
-                found = stems.parse_stems(payload, request)
+                found = self._get(request, parse)
             except RiffusionStemsError as error:
                 raw_path = directory / f"{song_id}.stems.unknown.json"
+                document.write_bytes(self.settings.hide_token(document.read_bytes()))
                 document.replace(raw_path)
-                raise RiffusionStemsError(f"{request}: {error} The reply was kept.", raw_path=str(raw_path)) from None
-            del payload
-            with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
-                tasks = [pool.submit(self._save_stem, stem, Path(spool), max_bytes, request) for stem in found]
-                try:
-                    files = [task.result() for task in tasks]
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+                raise RiffusionStemsError(f"{error} The reply was kept.", raw_path=str(raw_path)) from None
+            document.unlink()
+            files = self._save_stems(found, Path(spool), max_bytes, request)
             if sum(file.size for file in files) > max_bytes:
                 raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
             return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
 
-    def _save_stem(self, stem: stems.Stem, folder: Path, max_bytes: int, request: api.Request) -> DownloadedFile:
-        unnamed = folder / stem.name
-        with unnamed.open("x+b") as file:
-            if stem.url is not None:
-                saved = self._fetch_audio(stem.url, file, None, max_bytes, request)
-            else:
-                try:
-                    content = stem.decode()
-                except ValueError as error:
-                    raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is damaged: {error}") from None
-                file.write(content)
-                saved = SavedBody(len(content), hashlib.sha256(content).hexdigest())
-                _raise_if_cut(file, saved, request)
-            file.seek(0)
-            kind = audio.detect(file.read(audio.HEAD_BYTES))
-            if kind is None:
-                raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
-            _flush(file)
-        path = unnamed.replace(folder / f"{stem.name}.{kind.extension}")
-        return DownloadedFile(stem.name, path, saved.size, saved.sha256, kind.content_type)
+    def _text_of(self, document: Path, size: int) -> str:
+        # From a file, because the bytes of a reply and its text never fill the memory together then; and as Latin-1
+        # when it is long, because one character beyond it would make each of the text's characters four bytes wide.
+        with document.open("rb") as file:
+            if file.read(3) != codecs.BOM_UTF8:
+                file.seek(0)
+            text = file.read().decode("latin-1" if size > _LONG_DOCUMENT_BYTES else "utf-8", "replace")
+        return self.settings.hide_token(text)
 
-    def _fetch_audio(
-        self, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
-    ) -> SavedBody:
-        """Fetch audio from a URL that came from a reply, without the token."""
+    def _save_stems(
+        self, found: list[stems.Stem], folder: Path, max_bytes: int, request: api.Request
+    ) -> list[DownloadedFile]:
+        """Write the stems to a folder, several at once; the first that fails breaks the others off."""
+        client = Client(self.settings)
 
-        def save(reply: Reply) -> SavedBody:
-            _raise_for_status(reply, request)
-            return _save_audio(reply, file, expected, max_bytes, request)
+        def save(number: int, stem: stems.Stem) -> DownloadedFile:
+            unnamed = folder / f"{number}.stem"
+            with unnamed.open("x+b") as file:
+                if stem.url is not None:
+                    saved = _fetch_audio(client, stem.url, file, None, max_bytes, request)
+                else:
+                    saved = _decode_stem(stem, file, request)
+                file.seek(0)
+                kind = audio.detect(file.read(audio.HEAD_BYTES))
+                if kind is None:
+                    raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
+                _flush(file)
+            path = unnamed.replace(folder / f"{stem.name}.{kind.extension}")
+            return DownloadedFile(stem.name, path, saved.size, saved.sha256, kind.content_type)
 
-        return self._client.get(url, save, authenticated=False)
+        with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
+            try:
+                tasks = [pool.submit(save, number, stem) for number, stem in enumerate(found)]
+                wait(tasks, return_when=FIRST_EXCEPTION)
+                return [task.result() for task in tasks if task.done()]
+            except BaseException:
+                # Also when Airflow's execution_timeout raises here: leaving the block waits for the threads.
+                pool.shutdown(wait=False, cancel_futures=True)
+                client.abort()
+                raise
 
     def _get_json(self, request: api.Request) -> object:
         def parse(reply: Reply) -> object:
@@ -300,6 +307,29 @@ class RiffusionHook(BaseHook):
 
     def _user_id(self, user_id: str | None) -> str | None:
         return user_id or self.settings.user_id
+
+
+def _fetch_audio(
+    client: Client, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
+) -> SavedBody:
+    """Fetch audio from a URL that came from a reply, without the token."""
+
+    def save(reply: Reply) -> SavedBody:
+        _raise_for_status(reply, request)
+        return _save_audio(reply, file, expected, max_bytes, request)
+
+    return client.get(url, save, authenticated=False)
+
+
+def _decode_stem(stem: stems.Stem, file: BinaryIO, request: api.Request) -> SavedBody:
+    try:
+        content = stem.decode()
+    except ValueError as error:
+        raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is damaged: {error}") from None
+    file.write(content)
+    saved = SavedBody(len(content), hashlib.sha256(content).hexdigest())
+    _raise_if_cut(file, saved, request)
+    return saved
 
 
 def _checked_song_id(song_id: str) -> str:
@@ -333,7 +363,7 @@ def _parse_json(text: str | bytes, request: api.Request) -> object:
 
 
 def _is_json(head: bytes) -> bool:
-    return head.lstrip()[:1] in (b"{", b"[")
+    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def _save_audio(
@@ -366,7 +396,7 @@ def _raise_if_cut(file: BinaryIO, saved: SavedBody, request: api.Request) -> Non
 @contextmanager
 def _replacing(destination: Path) -> Iterator[BinaryIO]:
     """Open a new file that takes the destination's place when the block ends well, and vanishes when it does not."""
-    unfinished = destination.with_name(f".{destination.name[:64]}.{secrets.token_hex(4)}.part")
+    unfinished = destination.with_name(f".{destination.name[:32]}.{secrets.token_hex(4)}.part")
     try:
         with unfinished.open("x+b") as file:
             yield file

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow.providers.common.compat.sdk import BaseOperator, XComArg
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_riffusion import api
 from airflow_provider_riffusion.exceptions import (
@@ -110,7 +110,8 @@ class RiffusionDownloadOperator(BaseOperator):
         self.song_id = song_id
         self.download_format = download_format
         # A string, because an ObjectStoragePath resolves its connection and loses it when it is copied.
-        self.storage_path = storage_path if isinstance(storage_path, str | XComArg | None) else str(storage_path)
+        is_path = storage_path is not None and not _is_template(storage_path)
+        self.storage_path = str(storage_path) if is_path else storage_path
         self.storage_conn_id = storage_conn_id
         self.file_name = file_name
         self.user_id = user_id
@@ -236,7 +237,7 @@ class RiffusionDownloadOperator(BaseOperator):
     def _open_storage(self) -> Storage:
         from airflow_provider_riffusion.storage import StorageLocation, open_storage
 
-        storage_path = self.storage_path or self.hook.settings.storage_path
+        storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path
         if storage_path is None:
             raise RiffusionConfigurationError(
                 "storage_path is None; give the operator one, or set the extra storage_path of the connection "
@@ -256,15 +257,20 @@ class RiffusionDownloadOperator(BaseOperator):
                 continue
             if not is_right(value):
                 raise RiffusionConfigurationError(f"{name} is {repr(value)[:120]}; {remedy}.")
-        if self.storage_path and not (only_literals and _is_template(self.storage_path, self.storage_conn_id)):
+        if self.storage_path is not None and not (
+            only_literals and _is_template(self.storage_path, self.storage_conn_id)
+        ):
             from airflow_provider_riffusion.storage import StorageLocation
 
             StorageLocation.of(str(self.storage_path), self.storage_conn_id)
 
 
 def _is_template(*values: object) -> bool:
+    """Whether Airflow fills a value in later: Jinja, or an XComArg, DagParam or mapped argument."""
     return any(
-        isinstance(value, XComArg) or (isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#")))
+        any(mark in value for mark in ("{{", "{%", "{#"))
+        if isinstance(value, str)
+        else hasattr(value, "iter_references")
         for value in values
     )
 

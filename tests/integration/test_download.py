@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, dag
+from airflow.sdk.definitions.param import DagParam
 
 from airflow_provider_riffusion import exceptions as errors
-from airflow_provider_riffusion import stems, transfer
+from airflow_provider_riffusion import retries, stems
 from airflow_provider_riffusion.emulator import Account, Emulator, Song, example_accounts
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
@@ -117,7 +118,7 @@ def test_stems_of_an_unknown_shape_are_kept_and_end_the_task(emulator: Emulator,
 
 
 def test_stem_names_cannot_leave_their_folder(connect: Callable[..., None], tmp_path: Path, emulator: Emulator) -> None:
-    names = ["../x", "a/b", "", "v" * 3000, "Vocals", "vocals", "manifest.json"]
+    names = ["../x", "a/b", "", "v" * 3000, "Vocals", "vocals", "vocals.m4a", "manifest.json", "reply.json", "0.stem"]
     with serve(ok(stems_document(names))) as server:
         connect(server.url, "t")
         result = run(song_id="s", download_format="stems", storage_path=str(tmp_path / "songs"))
@@ -194,8 +195,8 @@ def test_a_fault_that_lasts(
 
 @pytest.mark.parametrize(
     "fault",
-    [fault for fault, _, requests in FATAL.values() if requests == transfer.ATTEMPTS],
-    ids=[name for name, (_, _, requests) in FATAL.items() if requests == transfer.ATTEMPTS],
+    [fault for fault, _, requests in FATAL.values() if requests == retries.ATTEMPTS],
+    ids=[name for name, (_, _, requests) in FATAL.items() if requests == retries.ATTEMPTS],
 )
 @pytest.mark.parametrize("download_format", ["mp3", "wav", "stems"])
 def test_a_fault_that_passes_is_mended(
@@ -237,6 +238,63 @@ def test_a_document_that_is_no_json(emulator: Emulator, song_id: str, tmp_path: 
     with pytest.raises(errors.RiffusionDownloadError, match="no JSON"):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lead", [b"\xef\xbb\xbf", b" " * 50])
+@pytest.mark.parametrize("download_format", ["mp3", "stems"])
+def test_an_error_is_found_behind_a_byte_order_mark(
+    connect: Callable[..., None], tmp_path: Path, lead: bytes, download_format: str
+) -> None:
+    with serve(ok(lead + b'{"error": "pending error"}')) as server:
+        connect(server.url, "t")
+        with pytest.raises(errors.RiffusionPendingError):
+            run(song_id="s", download_format=download_format, storage_path=str(tmp_path))
+
+
+def test_a_stem_that_fails_breaks_the_others_off(
+    emulator: Emulator, connect: Callable[..., None], song_id: str, tmp_path: Path
+) -> None:
+    connect(emulator.url, emulator.token, timeout=60, low_speed_time=60)
+    emulator.configure(stems_reply="urls")
+    emulator.fault("stall", path="vocals")
+    emulator.fault("status", status=404, path="drums")
+    start = time.monotonic()
+    with pytest.raises(errors.RiffusionDownloadError, match="404"):
+        run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
+    assert time.monotonic() - start < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_timeout_of_airflow_breaks_the_stems_off(
+    emulator: Emulator, connect: Callable[..., None], song_id: str, tmp_path: Path
+) -> None:
+    from airflow.sdk.execution_time.timeout import timeout
+
+    connect(emulator.url, emulator.token, timeout=60, low_speed_time=60)
+    emulator.configure(stems_reply="urls")
+    emulator.fault("stall", path="files/")
+    start = time.monotonic()
+    with pytest.raises(BaseException, match="Timeout"), timeout(1):
+        run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
+    assert time.monotonic() - start < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_document_with_any_character(connect: Callable[..., None], tmp_path: Path) -> None:
+    content = b"\0\0\0\x1cftypM4A " + bytes(2 * 2**20)
+    document = json.dumps({"stems": {"v\U0001f3b5": base64.b64encode(content).decode()}}, ensure_ascii=False)
+    with serve(ok(b"\xef\xbb\xbf" + document.encode())) as server:
+        connect(server.url, "t")
+        result = run(song_id="s", download_format="stems", storage_path=str(tmp_path))
+    assert Path(result["files"][0]["path"]).read_bytes() == content
+
+
+def test_the_kept_json_does_not_hold_the_token(connect: Callable[..., None], tmp_path: Path) -> None:
+    with serve(ok(b'{"stems": {"echo": "you sent user:1234-abcdef"}}')) as server:
+        connect(server.url, "user:1234-abcdef")
+        with pytest.raises(errors.RiffusionStemsError):
+            run(song_id="s", download_format="stems", storage_path=str(tmp_path))
+    assert files_in(tmp_path) == {"s.stems.unknown.json": b'{"stems": {"echo": "you sent ***"}}'}
 
 
 def test_a_damaged_stem(connect: Callable[..., None], tmp_path: Path) -> None:
@@ -300,7 +358,7 @@ WRONG = {
     "file_name": ["", "a/b", "..", ".", "a\\b", "a\0b", "x" * 300, "ä" * 200],
     "if_exists": ["overwrite", ""],
     "max_bytes": [0, -1, "many", 1.5, True],
-    "storage_path": ["songs", "s3://", "a\0"],
+    "storage_path": ["", "songs", "s3://", "a\0"],
     "storage_conn_id": ["", "a\nb"],
     "user_id": ["", "a\nb"],
     "riffusion_conn_id": ["", None],
@@ -333,6 +391,12 @@ def test_templates_and_xcoms_are_left_alone_until_they_are_rendered() -> None:
             task_id="second", **{name: first.output for name in template if name != "storage_conn_id"}
         )
     assert second.upstream_task_ids == {"first"}
+
+    @dag
+    def with_argument(song_id: str = "abc") -> None:
+        RiffusionDownloadOperator(task_id="t", song_id=song_id, storage_path=song_id)
+
+    assert isinstance(with_argument().tasks[0].song_id, DagParam)
     assert set(template) == set(WRONG)
 
 

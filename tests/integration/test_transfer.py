@@ -16,8 +16,9 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import requests
 
-from airflow_provider_riffusion import transfer
+from airflow_provider_riffusion import retries, targets, transfer
 from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
@@ -107,7 +108,7 @@ def test_a_body_that_is_always_broken_is_an_error_after_five_attempts(
 ) -> None:
     with serve(script) as server, pytest.raises(RiffusionDownloadError):
         get(server)
-    assert len(server.requests) == transfer.ATTEMPTS
+    assert len(server.requests) == retries.ATTEMPTS
 
 
 def test_a_reset_is_mended_before_the_head_and_in_the_body() -> None:
@@ -150,6 +151,64 @@ def test_a_drip_ends_by_the_minimum_speed(piece: bytes) -> None:
         assert get(server) == BODY
         stop.set()
     assert len(server.requests) == 2
+
+
+def endless(*pieces: bytes) -> Callable[[socket.socket], None]:
+    """Send the first piece, and then the second for ever."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(pieces[0])
+        while True:
+            time.sleep(0.1)
+            connection.sendall(pieces[1])
+
+    return drip
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        endless(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5", b";x"),
+        endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X: x\r\n"),
+    ],
+    ids=["head", "interim replies", "chunk extension", "trailer"],
+)
+def test_a_drip_outside_of_the_body_ends_by_the_watchdog(script: Callable[[socket.socket], None]) -> None:
+    start = time.monotonic()
+    with serve(script, ok(BODY)) as server:
+        assert get(server, timeout=0.5, low_speed_time=0.5) == BODY
+    assert len(server.requests) == 2
+    assert time.monotonic() - start < 5
+
+
+def test_a_stall_in_a_body_without_a_length_is_not_its_end() -> None:
+    with serve(endless(b"HTTP/1.1 200 OK\r\n\r\n" + BODY[:100], b""), ok(BODY)) as server:
+        assert get(server, timeout=0.5) == BODY
+
+
+def test_abort_breaks_off_from_another_thread() -> None:
+    with serve(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"")) as server:
+        found = client(server.url, timeout=60)
+        threading.Timer(0.3, found.abort).start()
+        start = time.monotonic()
+        with pytest.raises(RiffusionError, match="aborted"):
+            found.get(server.url, lambda reply: reply.read(max_bytes=100))
+        assert time.monotonic() - start < 5
+    assert len(server.requests) == 1
+
+
+def test_gzip_in_tiny_packets() -> None:
+    def tiny(connection: socket.socket) -> None:
+        body = gzip.compress(b"RIFF")
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        for byte in body:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.005)
+
+    with serve(tiny) as server:
+        assert client(server.url).get(server.url, lambda reply: reply.head(4)) == b"RIFF"
 
 
 def test_a_slow_body_above_the_minimum_speed_is_let_through() -> None:
@@ -204,7 +263,7 @@ def test_an_encoding_that_nobody_asked_for_is_an_error() -> None:
 def test_no_answer_is_a_connection_error(script: Callable[[socket.socket], None]) -> None:
     with serve(script) as server, pytest.raises(RiffusionConnectionError) as caught:
         get(server)
-    assert len(server.requests) == transfer.ATTEMPTS
+    assert len(server.requests) == retries.ATTEMPTS
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
@@ -273,16 +332,16 @@ def test_retry_after_is_waited_for_or_refused(asked: str) -> None:
     ],
 )
 def test_retry_after_in_all_its_forms(text: str | None, seconds: float | None) -> None:
-    assert transfer._retry_after(text) == seconds
+    assert retries.parse_retry_after(text) == seconds
 
 
 def test_all_waiting_together_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: slept.append)
     with serve(status(503, "Retry-After: 110")) as server, pytest.raises(RiffusionApiError):
         client(server.url).get(server.url, raise_for)
     assert len(slept) == 2
-    assert sum(slept) <= transfer.MAX_WAITING
+    assert sum(slept) <= retries.MAX_WAITING
 
 
 # --- redirects and URLs that came from a reply
@@ -356,6 +415,8 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
         "http://[broken",
         "http://127.0.0.1:port/",
         "//169.254.169.254/x",
+        "http://127.0.0.1:9\\@127.0.0.1:1/x",
+        "http://127.0.0.1 .example/x",
     ],
 )
 def test_targets_that_are_refused(target: str) -> None:
@@ -365,6 +426,12 @@ def test_targets_that_are_refused(target: str) -> None:
     with serve(ok(BODY)) as server, pytest.raises(RiffusionDownloadError, match="Refused"):
         client(server.url).get(target, raise_for, authenticated=False)
     assert len(server.requests) == 0
+
+
+def judge(target: str, base_url: str) -> None:
+    own = targets.origin_of(base_url)
+    targets.check_url(target, own)
+    targets.check_address(target, own)
 
 
 @pytest.fixture
@@ -377,7 +444,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise socket.gaierror(-2, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names[host], 0))]
 
-    monkeypatch.setattr(transfer.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(targets.socket, "getaddrinfo", getaddrinfo)
     return names
 
 
@@ -405,10 +472,10 @@ def test_targets_are_judged_by_what_they_resolve_to(
     if address:
         resolver["files.example"] = address
     if refused is None:
-        client(base_url)._check_target(target)
+        judge(target, base_url)
     else:
         with pytest.raises(RiffusionDownloadError, match=refused):
-            client(base_url)._check_target(target)
+            judge(target, base_url)
 
 
 # --- secrets
@@ -429,6 +496,25 @@ def test_netrc_is_not_asked() -> None:
         get(server)
     assert f"Authorization: Bearer {TOKEN}".encode() in server.requests[0]
     assert b"uthorization" not in other.requests[0]
+
+
+def test_a_url_that_parsers_read_differently_gets_no_token() -> None:
+    with serve(ok(BODY)) as foreign, serve(ok(BODY)) as server:
+        server.scripts.insert(0, moved(f"http://127.0.0.1:{foreign.port}\\@127.0.0.1:{server.port}/x"))
+        with pytest.raises(RiffusionDownloadError, match="backslash"):
+            get(server)
+    assert foreign.requests == []
+
+
+@pytest.mark.parametrize("echo", [TOKEN, "user%3Acanary-token"])
+def test_no_error_holds_the_token_that_a_server_echoes(echo: str) -> None:
+    def fail(reply: Reply) -> None:
+        raise RiffusionServerError(f"x {echo}", api_message=f"y {echo}")
+
+    for script in (reply(f"FOO {echo}"), moved(f"ftp://host/{echo}"), ok(b"")):
+        with serve(script) as server, pytest.raises(RiffusionError) as caught:
+            client(server.url).get(server.url, fail)
+        assert echo not in str(caught.value) + repr(vars(caught.value))
 
 
 def test_a_server_that_echoes_the_token_gets_it_into_no_text() -> None:
@@ -455,10 +541,14 @@ def test_a_signature_in_a_url_is_not_shown() -> None:
 def test_verify_false_wins_over_the_environments_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle")
     seen: list[object] = []
-    monkeypatch.setattr(
-        "requests.adapters.HTTPAdapter.send", lambda self, request, **kwargs: seen.append(kwargs["verify"])
-    )
-    client("https://127.0.0.1:1", verify=False)._send("https://127.0.0.1:1/", None, transfer._NoAuth())
+
+    def send(self: object, request: object, **options: object) -> None:
+        seen.append(options["verify"])
+        raise requests.ConnectionError
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", send)
+    with pytest.raises(RiffusionConnectionError):
+        client("https://127.0.0.1:1", verify=False).get("https://127.0.0.1:1/", raise_for, attempts=1)
     assert seen == [False]
 
 

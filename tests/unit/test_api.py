@@ -109,6 +109,8 @@ def test_songs_are_read_and_odd_fields_become_none() -> None:
         [
             {"id": "a", "status": "completed", "title": "T", "duration_s": 12, "created_at": "2025-01-01"},
             {"id": "b", "status": 7, "title": None, "duration_s": "long", "new_field": {}},
+            {"id": "c", "duration_s": 10**400},
+            {"id": "d", "duration_s": True},
             {"id": None},
             {"id": "../x"},
             "text",
@@ -119,8 +121,10 @@ def test_songs_are_read_and_odd_fields_become_none() -> None:
     assert songs == [
         api.Song("a", "completed", "T", "2025-01-01", 12.0),
         api.Song("b"),
+        api.Song("c"),
+        api.Song("d"),
     ]
-    assert [song.is_completed for song in songs] == [True, False]
+    assert [song.is_completed for song in songs] == [True, False, False, False]
     assert api.Song("x", "complete").is_completed
 
 
@@ -139,6 +143,8 @@ def test_an_error_with_status_200_is_that_error_everywhere() -> None:
         api.parse_songs({"error": "pending error"}, REQUEST)
     with pytest.raises(errors.RiffusionUnauthorizedError):
         api.parse_accounts({"error": "x", "code": 401}, REQUEST)
+    with pytest.raises(errors.RiffusionApiError, match="bad"):
+        api.parse_accounts({"error": {"code": 499, "message": "bad"}}, REQUEST)
 
 
 def test_accounts_are_read() -> None:

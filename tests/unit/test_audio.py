@@ -59,7 +59,21 @@ def test_formats_are_told_by_their_first_bytes(head: bytes, extension: str) -> N
     assert found.extension == extension
 
 
-@pytest.mark.parametrize("head", [b"", b"\xff", b"RIFF\0\0\0\0AVI ", b"<html>", b'{"error": 1}', b"\xff\x1f"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\xff",
+        b"RIFF\0\0\0\0AVI ",
+        b"<html>",
+        b'{"error": 1}',
+        b"\xff\x1f",
+        b"\xff\xfe<\0h\0",
+        b"\xff\xf1\x50\x80",
+        b"\xff\xfb\xf0\x00",
+        b"\xff\xeb\x90",
+    ],
+)
 def test_other_bytes_are_no_audio(head: bytes) -> None:
     assert audio.detect(head) is None
 

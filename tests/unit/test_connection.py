@@ -82,6 +82,12 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], names: str) -> None:
     assert not password or password not in str(caught.value)
 
 
+def test_extras_that_are_no_object() -> None:
+    connection = Connection(conn_id="c", conn_type="riffusion", password=TOKEN, extra="[1]")
+    with pytest.raises(RiffusionConfigurationError, match="extra"):
+        ConnectionSettings.of(connection)
+
+
 def test_a_secret_in_the_host_is_not_shown() -> None:
     with pytest.raises(RiffusionConfigurationError) as caught:
         settings(host="https://user:hunter2@x.example")

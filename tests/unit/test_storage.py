@@ -154,6 +154,8 @@ def test_a_new_set_deletes_the_old_ones_files_and_no_others(tmp_path: Path) -> N
         "[]",
         json.dumps({"files": [{"path": "x"}]}),
         json.dumps({"files": [{"name": "x", "path": "../victim", "size": 1, "sha256": ""}]}),
+        json.dumps({"files": [{"name": "x", "path": "..", "size": 1, "sha256": ""}]}),
+        "[" * 100_000,
         json.dumps({"files": [{"name": "x", "path": "", "size": 1, "sha256": ""}]}),
         json.dumps({"files": [{"name": "x", "path": "x", "size": "1", "sha256": ""}]}),
     ],
@@ -166,6 +168,15 @@ def test_a_foreign_manifest_deletes_nothing(tmp_path: Path, manifest: str) -> No
     assert storage.read_manifest(store, "song.stems") is None
     publish_set(store, ["a.m4a"])
     assert (tmp_path / "victim").exists()
+
+
+def test_a_folder_in_the_place_of_a_stem_leaves_the_older_set(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    publish_set(store, ["a.m4a"])
+    (tmp_path / "song.stems" / "b.m4a").mkdir()
+    with pytest.raises(RiffusionConfigurationError, match="something else than a file"):
+        publish_set(store, ["b.m4a"])
+    assert (tmp_path / "song.stems" / MANIFEST).exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even root cannot write")

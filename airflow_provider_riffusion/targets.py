@@ -1,0 +1,93 @@
+"""Which URLs that came from a reply may be fetched, and which ones get the token."""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urljoin, urlsplit
+
+from airflow_provider_riffusion.exceptions import RiffusionDownloadError
+
+_PORTS = {"https": 443, "http": 80}
+#: Parsers disagree about where the host ends in a URL with one of these.
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
+
+Origin = tuple[str, str, int | None]
+
+
+def origin_of(url: str) -> Origin:
+    """Return scheme, host and port of a valid URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+
+
+def shown(url: str) -> str:
+    """Name a URL in a message, without its query: a signature there is a secret."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+    except ValueError:
+        return "an invalid URL"
+
+
+def joined(url: str, location: str) -> str:
+    """Resolve a Location header, which may be relative, and may be nonsense."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
+def check_url(url: str, own: Origin) -> None:
+    """
+    Refuse a URL that came from a reply and is not plain http(s), or of which two parsers could make two hosts.
+
+    :param url: the URL as it came
+    :param own: the API's origin
+    :raises RiffusionDownloadError: the URL is refused
+    """
+    try:
+        scheme, host, _ = origin_of(url)
+    except ValueError:
+        raise RiffusionDownloadError(f"{_refused(url)}: it is no valid URL") from None
+    if scheme not in _PORTS or not host:
+        raise RiffusionDownloadError(f"{_refused(url)}: only http and https are allowed")
+    if own[0] == "https" and scheme == "http":
+        raise RiffusionDownloadError(f"{_refused(url)}: https must not go on as http")
+    if _AMBIGUOUS.search(url):
+        raise RiffusionDownloadError(f"{_refused(url)}: it holds a backslash, a space or a control character")
+
+
+def check_address(url: str, own: Origin) -> None:
+    """
+    Refuse a URL that came from a reply and leads where only this machine may go.
+
+    :param url: the URL as it will be connected to
+    :param own: the API's origin; when that is this machine itself, others on it are fine
+    :raises RiffusionDownloadError: the URL is refused
+    """
+    addresses = _addresses(origin_of(url)[1])
+    if any(address.is_link_local for address in addresses):
+        raise RiffusionDownloadError(f"{_refused(url)}: it is a link-local address")
+    if _has_this_machine(addresses) and not _has_this_machine(_addresses(own[1])):
+        raise RiffusionDownloadError(f"{_refused(url)}: it is an address of this machine")
+
+
+def _refused(url: str) -> str:
+    return f"Refused to fetch {shown(url)!r}, which came from a reply"
+
+
+def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
+    """Resolve a host. A name that does not resolve here (behind a proxy, say) cannot be judged here either."""
+    try:
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
+    return [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+
+
+def _has_this_machine(addresses: list[IPv4Address | IPv6Address]) -> bool:
+    # Connecting to 0.0.0.0 or :: reaches this machine.
+    return any(address.is_loopback or address.is_unspecified for address in addresses)
