@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import quote
 
 from airflow_provider_riffusion import audio
 from airflow_provider_riffusion.exceptions import (
@@ -33,6 +34,8 @@ ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-account
 PENDING_STATUS = 596
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 COMPLETED_STATUSES = frozenset({"completed", "complete"})
+#: Parts of the words for a song that will never be finished; every other unknown word means that it still runs.
+_FAILED_WORDS = ("fail", "error", "moderated", "cancel")
 
 AudioFormatName = Literal["mp3", "wav"]
 AUDIO_FORMATS: Mapping[str, audio.AudioFormat] = {"mp3": audio.MP3, "wav": audio.WAV}
@@ -57,11 +60,13 @@ class Request:
     :param method: HTTP method
     :param path: path below the connection's base URL
     :param params: query parameters; None values are left out
+    :param json: body
     """
 
     method: str
     path: str
     params: Mapping[str, str | int | None] = field(default_factory=dict)
+    json: Mapping[str, object] | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -81,9 +86,44 @@ def songs_request(
     return Request("GET", f"{PREFIX}/music/", params)
 
 
-def accounts_request() -> Request:
-    """Build the request for all configured accounts."""
-    return Request("GET", f"{PREFIX}/accounts")
+def delete_song_request(song_id: str, user_id: str | None) -> Request:
+    """Build the request that deletes a song."""
+    return Request("DELETE", f"{PREFIX}/music/", {"id": song_id, "user_id": user_id})
+
+
+def lyrics_request(prompt: str, lyrics: str | None, user_id: str | None) -> Request:
+    """Build the request that writes lyrics."""
+    body = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
+    return Request("POST", f"{PREFIX}/music/generate-lyrics", json=_without_none(body))
+
+
+def accounts_request(user_id: str | None = None) -> Request:
+    """Build the request for all configured accounts, or for one."""
+    return Request("GET", f"{PREFIX}/accounts" + (f"/{quote(user_id, safe='')}" if user_id else ""))
+
+
+def post_account_request(cookie: str, max_jobs: int) -> Request:
+    """Build the request that configures an account, or gives a fresh cookie to a broken one."""
+    return Request("POST", f"{PREFIX}/accounts", json={"cookie": cookie, "maxJobs": max_jobs})
+
+
+def scheduler_request() -> Request:
+    """Build the request for the jobs that run."""
+    return Request("GET", f"{PREFIX}/scheduler")
+
+
+def available_request() -> Request:
+    """Build the request for the free slots of all accounts."""
+    return Request("GET", f"{PREFIX}/scheduler/available")
+
+
+def delete_job_request(job_id: str) -> Request:
+    """Build the request that stops tracking a job."""
+    return Request("DELETE", f"{PREFIX}/scheduler/{quote(job_id, safe='')}")
+
+
+def _without_none(body: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in body.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -98,6 +138,10 @@ class Song:
     :param duration_s: length in seconds
     :param share_url: page of the song
     :param download_url: the vendor's own link to an m4a file
+    :param group_id: shared by songs that belong together
+    :param sound: what it sounds like, in the words of the prompt
+    :param topic: what it is about
+    :param lyrics: its words
     """
 
     id: str
@@ -107,11 +151,58 @@ class Song:
     duration_s: float | None = None
     share_url: str | None = None
     download_url: str | None = None
+    group_id: str | None = None
+    sound: str | None = None
+    topic: str | None = None
+    lyrics: str | None = None
 
     @property
     def is_completed(self) -> bool:
         """Whether the song can be downloaded."""
-        return self.status in COMPLETED_STATUSES
+        return self._status_word in COMPLETED_STATUSES
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the song will never be finished."""
+        return any(word in self._status_word for word in _FAILED_WORDS)
+
+    @property
+    def _status_word(self) -> str:
+        return (self.status or "").strip().lower()
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A job of the scheduler.
+
+    :param id: job id
+    :param user_id: account that it runs for
+    :param started: when, ISO 8601
+    :param reply_ref: the reference that was sent with the create
+    """
+
+    id: str
+    user_id: str | None = None
+    started: str | None = None
+    reply_ref: str | None = None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """
+    The slots of an account for generations.
+
+    :param user_id: the account
+    :param max_jobs: how many it has
+    :param executing: how many are in use
+    :param available: how many are free
+    """
+
+    user_id: str
+    max_jobs: int | None = None
+    executing: int | None = None
+    available: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +250,10 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def parse_songs(payload: object, request: Request) -> list[Song]:
     """
     Read the reply of GET music. Entries without a usable id cannot be asked for and are left out.
@@ -178,6 +273,10 @@ def parse_songs(payload: object, request: Request) -> list[Song]:
             duration_s=_number(entry.get("duration_s")),
             share_url=_text(entry.get("share_url")),
             download_url=_text(entry.get("download_url")),
+            group_id=_text(entry.get("group_id")),
+            sound=_text(entry.get("sound")),
+            topic=_text(entry.get("topic")),
+            lyrics=_text(entry.get("lyrics")),
         )
         for entry in entries
         if isinstance(entry, dict) and is_song_id(entry.get("id"))
@@ -197,15 +296,84 @@ def parse_accounts(payload: object, request: Request) -> list[Account]:
         raise _unexpected_shape("an object of accounts", payload, request)
     accounts = []
     for user_id, entry in payload.items():
-        max_jobs, error = entry.get("maxJobs"), entry.get("error")
+        error = entry.get("error")
         accounts.append(
             Account(
                 user_id=user_id,
-                max_jobs=max_jobs if isinstance(max_jobs, int) else None,
+                max_jobs=_whole(entry.get("maxJobs")),
                 error=None if error is None else _error_text(error) or "unknown error",
             )
         )
     return accounts
+
+
+def parse_account(payload: object, request: Request) -> Account:
+    """
+    Read the reply of GET accounts/{user_id} or POST accounts: one account, or an object that holds it by its id.
+
+    :raises RiffusionApiError: the reply is no account
+    """
+    if isinstance(payload, dict) and isinstance(user_id := payload.get("user_id"), str):
+        payload = {user_id: payload}
+    accounts = parse_accounts(payload, request)
+    if not accounts:
+        raise _unexpected_shape("an account", payload, request)
+    return accounts[0]
+
+
+def parse_jobs(payload: object, request: Request) -> list[Job]:
+    """
+    Read the reply of GET scheduler.
+
+    :raises RiffusionApiError: the reply is no list of jobs
+    """
+    if not isinstance(payload, list):
+        raise_if_error(payload, request)
+        raise _unexpected_shape("a list of jobs", payload, request)
+    return [
+        Job(
+            id=entry["job_id"],
+            user_id=_text(entry.get("user_id")),
+            started=_text(entry.get("started")),
+            reply_ref=_text(entry.get("replyRef")),
+        )
+        for entry in payload
+        if isinstance(entry, dict) and is_song_id(entry.get("job_id"))
+    ]
+
+
+def parse_available(payload: object, request: Request) -> list[Slots]:
+    """
+    Read the reply of GET scheduler/available.
+
+    :raises RiffusionApiError: the reply has no list of slots
+    """
+    entries = payload.get("available") if isinstance(payload, dict) else None
+    if not isinstance(entries, list):
+        raise_if_error(payload, request)
+        raise _unexpected_shape("an object of slots", payload, request)
+    return [
+        Slots(
+            user_id=entry["user_id"],
+            max_jobs=_whole(entry.get("maxJobs")),
+            executing=_whole(entry.get("executing")),
+            available=_whole(entry.get("available")),
+        )
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("user_id"), str)
+    ]
+
+
+def parse_lyrics(payload: object, request: Request) -> str:
+    """
+    Read the reply of POST generate-lyrics.
+
+    :raises RiffusionApiError: the reply holds no lyrics
+    """
+    if isinstance(payload, dict) and isinstance(lyrics := payload.get("lyrics"), str):
+        return lyrics
+    raise_if_error(payload, request)
+    raise _unexpected_shape("an object with lyrics", payload, request)
 
 
 def _unexpected_shape(expected: str, payload: object, request: Request) -> RiffusionApiError:

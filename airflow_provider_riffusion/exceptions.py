@@ -28,7 +28,17 @@ class RiffusionConfigurationError(RiffusionError, ValueError, AirflowFailExcepti
 
 
 class RiffusionConnectionError(RiffusionError):
-    """No answer came: name resolution, connecting, TLS or waiting for the head of the reply failed."""
+    """
+    No answer came: name resolution, connecting, TLS or waiting for the head of the reply failed.
+
+    :param message: what happened
+    :param may_have_arrived: whether the server may have received the request
+    :param transient: see :class:`RiffusionError`
+    """
+
+    def __init__(self, message: str, *, may_have_arrived: bool = True, transient: bool = False) -> None:
+        super().__init__(message, transient=transient)
+        self.may_have_arrived = may_have_arrived
 
 
 class RiffusionApiError(RiffusionError):

@@ -10,7 +10,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-riffusion",
         "name": "Riffusion",
-        "description": "Songs from the useapi.net Riffusion API v1: download them as mp3, wav or stems.",
+        "description": "Songs from the useapi.net Riffusion API v1: start, wait, list, and download mp3, wav or stems.",
         "integrations": [
             {
                 "integration-name": "Riffusion",
@@ -30,6 +30,19 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_riffusion.operators.riffusion"],
             }
         ],
+        "sensors": [
+            {
+                "integration-name": "Riffusion",
+                "python-modules": ["airflow_provider_riffusion.sensors.riffusion"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Riffusion",
+                "python-modules": ["airflow_provider_riffusion.triggers.riffusion"],
+            }
+        ],
+        "extra-links": ["airflow_provider_riffusion.links.riffusion.RiffusionSongLink"],
         "connection-types": [
             {
                 "connection-type": "riffusion",

@@ -88,7 +88,7 @@ class Client:
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._session = _session()
         self._bearer = _BearerAuth(settings.token)
         self._origin = origin_of(settings.base_url)
@@ -107,7 +107,7 @@ class Client:
         """
         Send a GET, follow its redirects, and hand the reply over; again, while the failure is transient.
 
-        :param url: absolute URL
+        :param url: absolute URL, or with ``authenticated`` a path below the connection's base URL
         :param use: makes the result from the reply; whatever it raises with ``transient`` set is tried again
         :param params: query parameters
         :param authenticated: whether the token goes along, to the connection's own origin only
@@ -117,15 +117,56 @@ class Client:
         :raises RiffusionRateLimitError: Retry-After asks for a pause longer than MAX_RETRY_AFTER
         """
 
+        absolute = f"{self.settings.base_url}{url}" if authenticated and url.startswith("/") else url
+
         def attempt() -> T:
             try:
-                with self._reply(url, params, authenticated=authenticated) as reply:
+                with self._reply(absolute, params, authenticated=authenticated) as reply:
                     return use(reply)
             except RiffusionError as error:
-                self._settings.hide_token_in(error)
+                self.settings.hide_token_in(error)
                 raise
 
         return retrying(attempts, self._aborted)(attempt)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        use: Callable[[Reply], T],
+        *,
+        params: Mapping[str, str | int | None] | None = None,
+        json: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        unless: Callable[[], bool] | None = None,
+    ) -> T:
+        """
+        Send a request that changes something: once, over a connection of its own, and without following redirects.
+
+        A connection of its own, because a server may close an idle one just when a request is sent over it, and
+        because this may run in a signal handler while the session waits for something else.
+
+        :param method: HTTP method
+        :param path: path below the connection's base URL
+        :param use: makes the result from the reply
+        :param params: query parameters
+        :param json: body
+        :param timeout: seconds; by default the connection's
+        :param unless: is asked when the connection stands; when it says True, nothing is sent
+        :raises RiffusionConnectionError: no reply came; its ``may_have_arrived`` tells whether the request got out
+        :raises RiffusionDownloadError: the reply is not whole
+        """
+        url = f"{self.settings.base_url}{path}"
+        try:
+            with _session() as session:
+                plain = requests.Request(method, url, params=params, json=json, auth=self._bearer)
+                with _errors_of(shown(url)):
+                    request = session.prepare_request(plain)
+                with self._exchange(request, session, timeout, unless) as (response, watchdog):
+                    return use(Reply(response, self.settings, watchdog, is_foreign=False))
+        except RiffusionError as error:
+            self.settings.hide_token_in(error)
+            raise
 
     def abort(self) -> None:
         """Break off all exchanges, from another thread; the client cannot be used any more."""
@@ -148,29 +189,36 @@ class Client:
             if not is_trusted:
                 check_address(url, self._origin)
             is_own_origin = authenticated and origin_of(url) == self._origin
-            with self._exchange(self._bearer(request) if is_own_origin else request) as (response, watchdog):
+            authorized = self._bearer(request) if is_own_origin else request
+            with self._exchange(authorized, self._session) as (response, watchdog):
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                    yield Reply(response, self._settings, watchdog, is_foreign=not is_own_origin)
+                    yield Reply(response, self.settings, watchdog, is_foreign=not is_own_origin)
                     return
                 url, params, is_trusted = joined(url, response.headers["Location"]), None, False
         raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
     @contextmanager
-    def _exchange(self, request: requests.PreparedRequest) -> Iterator[tuple[requests.Response, Watchdog]]:
+    def _exchange(
+        self,
+        request: requests.PreparedRequest,
+        session: requests.Session,
+        timeout: float | None = None,
+        unless: Callable[[], bool] | None = None,
+    ) -> Iterator[tuple[requests.Response, Watchdog]]:
         """Send a request, and watch over it until its reply is used up."""
         url = request.url or ""
-        watchdog = Watchdog(self._settings.timeout + self._settings.low_speed_time)
+        watchdog = Watchdog(timeout or self.settings.timeout + self.settings.low_speed_time, unless)
         self._watchdogs.add(watchdog)
         try:
             with _errors_of(shown(url), watchdog=watchdog):
                 # Per request: on a session, REQUESTS_CA_BUNDLE of the environment would win over False.
-                options = self._session.merge_environment_settings(url, {}, True, self._settings.verify, None)
+                options = session.merge_environment_settings(url, {}, True, self.settings.verify, None)
                 CURRENT.set(watchdog)
                 # Past Session.send, which reads the whole body of a redirect into memory, however long it is.
-                response = self._session.get_adapter(url).send(
+                response = session.get_adapter(url).send(
                     request,
                     stream=True,
-                    timeout=self._settings.timeout,
+                    timeout=timeout or self.settings.timeout,
                     verify=options["verify"] or False,
                     proxies=options["proxies"],
                 )
@@ -370,11 +418,15 @@ def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -
     is_url = isinstance(cause, ValueError) and not is_certificate
     # A plain OSError is about a file, such as a CA bundle of the environment that is not there.
     is_file = type(error) is OSError
+    is_unsent = isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
-    return error_class(
+    translated = error_class(
         f"{url}: {type(error).__name__}{'' if is_url else f': {str(cause)[:300]}'}{hint}",
         transient=not (is_url or is_certificate or is_file),
     )
+    if isinstance(translated, RiffusionConnectionError):
+        translated.may_have_arrived = not (is_url or is_certificate or is_file or is_unsent)
+    return translated
 
 
 def _innermost(error: BaseException) -> BaseException:

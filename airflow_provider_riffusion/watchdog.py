@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
 
 
 class Watchdog:
@@ -22,10 +24,12 @@ class Watchdog:
     would hold a task for ever.
 
     :param limit: seconds
+    :param unless: is asked when a new connection stands; when it says True, no request is sent over it
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, unless: Callable[[], bool] | None = None) -> None:
         self.limit = limit
+        self.unless = unless
         self.has_bitten = False
         self._deadline = 0.0
         self._socket: socket.socket | None = None
@@ -66,12 +70,20 @@ CURRENT: ContextVar[Watchdog | None] = ContextVar("riffusion_watchdog", default=
 
 
 class _WatchedHTTPConnection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _stop_if_told(self)
+
     def getresponse(self) -> Any:
         _watch(self.sock)
         return super().getresponse()
 
 
 class _WatchedHTTPSConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _stop_if_told(self)
+
     def getresponse(self) -> Any:
         _watch(self.sock)
         return super().getresponse()
@@ -81,6 +93,13 @@ def _watch(watched: socket.socket | None) -> None:
     watchdog = CURRENT.get()
     if watchdog is not None and watched is not None:
         watchdog.watch(watched)
+
+
+def _stop_if_told(connection: HTTPConnection) -> None:
+    watchdog = CURRENT.get()
+    if watchdog is not None and watchdog.unless is not None and watchdog.unless():
+        connection.close()
+        raise NewConnectionError(connection, "stopped before the request was sent")
 
 
 class _WatchedHTTPPool(HTTPConnectionPool):

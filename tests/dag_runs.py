@@ -21,15 +21,15 @@ def run_dag(dag_file: Path, conf: dict[str, Any] | None = None, *, name: str = "
     :param dag_file: the file, which must lie in a DAG folder of Airflow
     :param conf: the run's conf, which becomes its params
     :param name: the DAG's variable in the file
-    :param overrides: attributes to give to all tasks; a retry is not waited for unless ``retry_delay`` says so
+    :param overrides: attributes to give to all tasks that are not mapped; by default retries are not waited for
     """
     dag = runpy.run_path(str(dag_file))[name]
     for task in dag.tasks:
         attributes = {"retry_delay": timedelta(0), **overrides}
         for attribute, value in attributes.items():
-            if task.is_mapped:
+            if task.is_mapped and attribute == "retry_delay":
                 task.partial_kwargs[attribute] = value
-            else:
+            elif not task.is_mapped:
                 setattr(task, attribute, value)
     run: DagRun = dag.test(run_conf=conf)
     return run

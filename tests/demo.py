@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, TextIO
 from tests.dag_runs import EXAMPLES, ROOT, outcomes_of, results_of, run_dag
 
 if TYPE_CHECKING:
+    from airflow.models import DagRun
+
     from airflow_provider_riffusion.emulator import Emulator
 
 WORK = ROOT / ".demo"
@@ -46,10 +48,10 @@ def main() -> int:
 
         from airflow_provider_riffusion.emulator import Emulator
 
-        with Emulator() as emulator:
+        with Emulator(generation_seconds=1) as emulator:
             print("No RIFFUSION_API_TOKEN is set: the songs come from the bundled emulator.", file=screen)
             configure_connection(emulator.url, emulator.token)
-            is_good = show_downloads(screen)
+            is_good = show_downloads(screen) and show_life_cycle(emulator, screen)
             return 0 if show_errors(emulator, screen) and is_good else 1
     except Exception as error:
         traceback.print_exc()
@@ -105,25 +107,55 @@ def show_downloads(screen: TextIO) -> bool:
             for download_format in ("wav", "stems")
         ]
 
+    print_table(runs, screen)
+    return is_success(runs, screen)
+
+
+def show_life_cycle(emulator: Emulator, screen: TextIO) -> bool:
+    """Create songs, and archive the library twice; return whether all was as it should."""
+    runs = [
+        run_dag(EXAMPLES / f"riffusion_{name}.py", poll_interval=1) for name in ("generate_and_download", "compose")
+    ]
+    print("\nTwo DAGs that make songs first: one prompt as mp3 and wav, and a composition of three", file=screen)
+    print_table(runs, screen)
+
+    print("\nThe archive of the library, run twice", file=screen)
+    requests = []
+    for what in ("first run", "second run"):
+        emulator.clear()
+        run = run_dag(EXAMPLES / "riffusion_archive.py")
+        runs.append(run)
+        results = results_of(run)
+        requests.append(emulator.count("music/download"))
+        skipped = sum(result["skipped"] for result in results)
+        print(f"  {what}: {len(results)} songs, {requests[-1]} download requests, {skipped} skipped", file=screen)
+    return is_success(runs, screen) and requests[0] > 0 and requests[1] == 0
+
+
+def print_table(runs: list[DagRun], screen: TextIO) -> None:
+    """Print what the download tasks of some runs stored."""
     row = "{:<38}{:<8}{:>10}{:>9}  {:<14}{}"
     print("\n" + row.format("song", "format", "bytes", "seconds", "sha256", "file"), file=screen)
-    for run in runs:
-        for result in results_of(run):
-            print(
-                row.format(
-                    result["song_id"],
-                    result["download_format"],
-                    result["size"],
-                    f"{result['seconds']:.2f}",
-                    (result["sha256"] or "(skipped)")[:12],
-                    result["path"].removeprefix(f"{Path.cwd()}/"),
-                ),
-                file=screen,
-            )
-    is_good = all(run.state == "success" for run in runs)
-    if not is_good:
-        print(f"A DAG run failed; the reason is at the end of {LOG}", file=screen)
-    return is_good
+    for result in (result for run in runs for result in results_of(run)):
+        print(
+            row.format(
+                result["song_id"],
+                result["download_format"],
+                result["size"],
+                f"{result['seconds']:.2f}",
+                (result["sha256"] or "(skipped)")[:12],
+                result["path"].removeprefix(f"{Path.cwd()}/"),
+            ),
+            file=screen,
+        )
+
+
+def is_success(runs: list[DagRun], screen: TextIO) -> bool:
+    """Return whether all runs succeeded, and say where to look when one did not."""
+    if all(run.state == "success" for run in runs):
+        return True
+    print(f"A DAG run failed; the reason is at the end of {LOG}", file=screen)
+    return False
 
 
 def show_errors(emulator: Emulator, screen: TextIO) -> bool:

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import codecs
-import hashlib
-import json
 import os
-import secrets
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_riffusion import api, audio, stems
+from airflow_provider_riffusion import api, creation
 from airflow_provider_riffusion.connection import ConnectionSettings
+from airflow_provider_riffusion.downloads import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.exceptions import (
     RiffusionConfigurationError,
-    RiffusionDownloadError,
     RiffusionNotFoundError,
-    RiffusionStemsError,
-    RiffusionTooLargeError,
+    RiffusionNotReadyError,
 )
 from airflow_provider_riffusion.get_provider_info import get_provider_info
-from airflow_provider_riffusion.transfer import Client, Reply, SavedBody
+from airflow_provider_riffusion.replies import MAX_JSON_BYTES, parse_json, raise_for_status
+from airflow_provider_riffusion.retries import ATTEMPTS
+from airflow_provider_riffusion.transfer import Client, Reply
 
 DEFAULT_MAX_BYTES = 2**31
-_JSON_BYTES = 32 * 2**20
-#: Enough to look past a byte order mark and white space.
-_JSON_HEAD_BYTES = 256
-#: Above this size a document is audio in base64, and its few words are read as Latin-1.
-_LONG_DOCUMENT_BYTES = 2**20
-_STEM_WORKERS = 4
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class DownloadedFile:
-    """
-    A file that arrived whole.
-
-    :param name: file name without its ending; of a stem, its name
-    :param path: where it is
-    :param size: bytes
-    :param sha256: hexadecimal digest
-    :param content_type: media type, told by its first bytes
-    """
-
-    name: str
-    path: Path
-    size: int
-    sha256: str
-    content_type: str
 
 
 class RiffusionHook(BaseHook):
@@ -118,17 +84,18 @@ class RiffusionHook(BaseHook):
             return False, str(error)
         return True, f"The API token is good; healthy accounts: {', '.join(account.user_id for account in accounts)}"
 
-    def check_accounts(self, *, user_id: str | None = None) -> list[api.Account]:
+    def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[api.Account]:
         """
         Check that the account can be used, at the cost of one request; a gate before many downloads.
 
         :param user_id: account; by default the connection's, and all of them when it names none
+        :param attempts: how often the request is sent at most
         :return: the accounts that were checked
         :raises RiffusionPendingError: an account is broken
         :raises RiffusionConfigurationError: there is no such account
         """
         user_id = self._user_id(user_id)
-        accounts = [account for account in self.get_accounts() if user_id in (None, account.user_id)]
+        accounts = [account for account in self.get_accounts(attempts=attempts) if user_id in (None, account.user_id)]
         if not accounts:
             missing = f"user_id is {user_id!r}, and no such account is" if user_id else "no Riffusion account is"
             raise RiffusionConfigurationError(
@@ -138,11 +105,15 @@ class RiffusionHook(BaseHook):
             raise api.broken_accounts_error(broken)
         return accounts
 
-    def get_accounts(self) -> list[api.Account]:
-        """List the accounts that are configured at useapi.net; a broken one has an ``error``."""
+    def get_accounts(self, *, attempts: int = ATTEMPTS) -> list[api.Account]:
+        """
+        List the accounts that are configured at useapi.net; a broken one has an ``error``.
+
+        :param attempts: how often the request is sent at most
+        """
         request = api.accounts_request()
         try:
-            return api.parse_accounts(self._get_json(request), request)
+            return api.parse_accounts(self._get_json(request, attempts=attempts), request)
         except RiffusionNotFoundError as error:
             # The API says 404 when there is none; a 404 without an error body means another server.
             if error.code is None and not error.message:
@@ -171,6 +142,121 @@ class RiffusionHook(BaseHook):
         request = api.songs_request(song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id))
         return api.parse_songs(self._get_json(request), request)
 
+    def poll_songs(self, ids: Sequence[str], *, user_id: str | None = None) -> list[list[api.Song]]:
+        """
+        Look once at songs that are waited for; a failure is not repeated, because the next poll is.
+
+        :param ids: song or job ids
+        :param user_id: account; by default the connection's
+        :return: for each id its songs; none while the API does not show them yet
+        """
+        return [self._find_songs(song_or_job_id, user_id, attempts=1) for song_or_job_id in ids]
+
+    def is_known(self, song_or_job_id: str, *, user_id: str | None = None) -> bool:
+        """Tell whether the API shows songs for an id, or the scheduler runs it."""
+        return bool(self._find_songs(song_or_job_id, user_id, attempts=ATTEMPTS)) or any(
+            job.id == song_or_job_id for job in self.get_scheduler()
+        )
+
+    def _find_songs(self, song_or_job_id: str, user_id: str | None, *, attempts: int) -> list[api.Song]:
+        request = api.songs_request(song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id))
+        try:
+            return api.parse_songs(self._get_json(request, attempts=attempts), request)
+        except (RiffusionNotFoundError, RiffusionNotReadyError):
+            return []
+
+    def create_prompt(self, prompt: str, **parameters: Any) -> list[str]:
+        """
+        Start songs from one prompt. Sent once, whatever happens.
+
+        :param prompt: what to play
+        :param parameters: the others of :func:`creation.prompt_request`
+        :return: ids that the reply named, song or job; none when its shape is unknown
+        :raises RiffusionModerationError: the prompt was moderated
+        """
+        return self.create(creation.prompt_request(prompt=prompt, **self._with_user_id(parameters)))
+
+    def create_compose(self, prompts: Sequence[creation.Prompt], **parameters: Any) -> list[str]:
+        """
+        Start songs from one to three prompts, and lyrics. Sent once, whatever happens.
+
+        :param prompts: the prompts
+        :param parameters: the others of :func:`creation.compose_request`
+        :return: ids that the reply named, song or job; none when its shape is unknown
+        :raises RiffusionModerationError: a prompt or the lyrics were moderated
+        """
+        return self.create(creation.compose_request(prompts=prompts, **self._with_user_id(parameters)))
+
+    def create(self, request: api.Request, *, unless: Callable[[], bool] | None = None) -> list[str]:
+        """
+        Send a request of :mod:`creation`, once; see :meth:`create_prompt`.
+
+        :param request: the request
+        :param unless: is asked when the connection stands; when it says True, nothing is sent
+        """
+        return creation.parse_created(self._send_json(request, unless=unless), request)
+
+    def generate_lyrics(self, prompt: str, *, lyrics: str | None = None, user_id: str | None = None) -> str:
+        """
+        Have lyrics written.
+
+        :param prompt: what about
+        :param lyrics: lyrics to go on from
+        :param user_id: account; by default the connection's
+        """
+        request = api.lyrics_request(prompt, lyrics, self._user_id(user_id))
+        return api.parse_lyrics(self._send_json(request), request)
+
+    def delete_song(self, song_id: str, *, user_id: str | None = None) -> bool:
+        """
+        Delete a song.
+
+        :param song_id: id of the song
+        :param user_id: account; by default the connection's
+        :return: False when there was no such song
+        """
+        return self._delete(api.delete_song_request(_checked_song_id(song_id), self._user_id(user_id)))
+
+    def get_account(self, user_id: str) -> api.Account:
+        """
+        Get one account.
+
+        :param user_id: the account
+        :raises RiffusionNotFoundError: there is no such account
+        """
+        request = api.accounts_request(user_id)
+        return api.parse_account(self._get_json(request), request)
+
+    def post_account(self, cookie: str, *, max_jobs: int = 3) -> api.Account:
+        """
+        Configure an account, or give a broken one a fresh cookie. The API takes each cookie only once.
+
+        :param cookie: the cookie
+        :param max_jobs: how many songs the account may generate at once, 1 to 10
+        """
+        request = api.post_account_request(cookie, max_jobs)
+        return api.parse_account(self._send_json(request), request)
+
+    def get_scheduler(self) -> list[api.Job]:
+        """List the jobs that run, of all accounts."""
+        request = api.scheduler_request()
+        return api.parse_jobs(self._get_json(request), request)
+
+    def get_available(self) -> list[api.Slots]:
+        """List the slots for generations, of all accounts."""
+        request = api.available_request()
+        return api.parse_available(self._get_json(request), request)
+
+    def delete_job(self, job_id: str, *, timeout: float | None = None) -> bool:
+        """
+        Have the scheduler stop tracking a job.
+
+        :param job_id: the job
+        :param timeout: seconds; by default the connection's
+        :return: False when the scheduler did not know it
+        """
+        return self._delete(api.delete_job_request(job_id), timeout=timeout)
+
     def download(
         self,
         song_id: str,
@@ -195,21 +281,7 @@ class RiffusionHook(BaseHook):
                 f"download_format is {download_format!r}; use one of {', '.join(api.AUDIO_FORMATS)}, or download_stems."
             )
         request = api.download_request(_checked_song_id(song_id), download_format, self._user_id(user_id))
-        expected = api.AUDIO_FORMATS[download_format]
-        destination = Path(destination)
-        with _replacing(destination) as file:
-
-            def save(reply: Reply) -> SavedBody | str:
-                """Save the audio, or return the URL that holds it."""
-                _raise_for_status(reply, request)
-                if _is_json(reply.head(_JSON_HEAD_BYTES)):
-                    return api.parse_download_url(_parse_json(reply.read(max_bytes=_JSON_BYTES), request), request)
-                return _save_audio(reply, file, expected, max_bytes, request)
-
-            saved = self._get(request, save)
-            if isinstance(saved, str):
-                saved = _fetch_audio(self._client, saved, file, expected, max_bytes, request)
-        return DownloadedFile(destination.stem, destination, saved.size, saved.sha256, expected.content_type)
+        return download_audio(self._client, request, api.AUDIO_FORMATS[download_format], Path(destination), max_bytes)
 
     def download_stems(
         self,
@@ -230,106 +302,39 @@ class RiffusionHook(BaseHook):
         :raises RiffusionTooLargeError: the stems are larger than ``max_bytes``
         """
         request = api.download_request(_checked_song_id(song_id), api.STEMS, self._user_id(user_id))
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{song_id}.", suffix=".part", dir=directory) as spool:
-            document = Path(spool, "reply.json")
+        return download_stems(self._client, request, song_id, Path(directory), max_bytes)
 
-            def parse(reply: Reply) -> list[stems.Stem]:
-                _raise_for_status(reply, request)
-                with document.open("w+b") as file:
-                    size = reply.save(file, max_bytes=min(2 * max_bytes + _JSON_BYTES, stems.MAX_JSON_BYTES)).size
-                return stems.parse_stems(_parse_json(self._text_of(document, size), request), request)
-
-            try:
-                found = self._get(request, parse)
-            except RiffusionStemsError as error:
-                raw_path = directory / f"{song_id}.stems.unknown.json"
-                document.write_bytes(self.settings.hide_token(document.read_bytes()))
-                document.replace(raw_path)
-                raise RiffusionStemsError(f"{error} The reply was kept.", raw_path=str(raw_path)) from None
-            document.unlink()
-            files = self._save_stems(found, Path(spool), max_bytes, request)
-            if sum(file.size for file in files) > max_bytes:
-                raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
-            return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
-
-    def _text_of(self, document: Path, size: int) -> str:
-        # From a file, because the bytes of a reply and its text never fill the memory together then; and as Latin-1
-        # when it is long, because one character beyond it would make each of the text's characters four bytes wide.
-        with document.open("rb") as file:
-            if file.read(3) != codecs.BOM_UTF8:
-                file.seek(0)
-            text = file.read().decode("latin-1" if size > _LONG_DOCUMENT_BYTES else "utf-8", "replace")
-        return self.settings.hide_token(text)
-
-    def _save_stems(
-        self, found: list[stems.Stem], folder: Path, max_bytes: int, request: api.Request
-    ) -> list[DownloadedFile]:
-        """Write the stems to a folder, several at once; the first that fails breaks the others off."""
-        client = Client(self.settings)
-
-        def save(number: int, stem: stems.Stem) -> DownloadedFile:
-            unnamed = folder / f"{number}.stem"
-            with unnamed.open("x+b") as file:
-                if stem.url is not None:
-                    saved = _fetch_audio(client, stem.url, file, None, max_bytes, request)
-                else:
-                    saved = _decode_stem(stem, file, request)
-                file.seek(0)
-                kind = audio.detect(file.read(audio.HEAD_BYTES))
-                if kind is None:
-                    raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
-                _flush(file)
-            path = unnamed.replace(folder / f"{stem.name}.{kind.extension}")
-            return DownloadedFile(stem.name, path, saved.size, saved.sha256, kind.content_type)
-
-        with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
-            try:
-                tasks = [pool.submit(save, number, stem) for number, stem in enumerate(found)]
-                wait(tasks, return_when=FIRST_EXCEPTION)
-                return [task.result() for task in tasks if task.done()]
-            except BaseException:
-                # Also when Airflow's execution_timeout raises here: leaving the block waits for the threads.
-                pool.shutdown(wait=False, cancel_futures=True)
-                client.abort()
-                raise
-
-    def _get_json(self, request: api.Request) -> object:
+    def _send_json(self, request: api.Request, *, unless: Callable[[], bool] | None = None) -> object:
         def parse(reply: Reply) -> object:
-            _raise_for_status(reply, request)
-            return _parse_json(reply.read(max_bytes=_JSON_BYTES), request)
+            if not 200 <= reply.status < 300:
+                raise_for_status(reply, request)
+            return parse_json(reply.read(max_bytes=MAX_JSON_BYTES), request)
 
-        return self._get(request, parse)
+        return self._client.send(request.method, request.path, parse, json=request.json, unless=unless)
 
-    def _get(self, request: api.Request, use: Callable[[Reply], T]) -> T:
-        return self._client.get(f"{self.settings.base_url}{request.path}", use, params=request.params)
+    def _delete(self, request: api.Request, *, timeout: float | None = None) -> bool:
+        def check(reply: Reply) -> None:
+            if reply.status != 204:
+                raise_for_status(reply, request)
+
+        try:
+            self._client.send(request.method, request.path, check, params=request.params, timeout=timeout)
+        except RiffusionNotFoundError:
+            return False
+        return True
+
+    def _get_json(self, request: api.Request, *, attempts: int = ATTEMPTS) -> object:
+        def parse(reply: Reply) -> object:
+            raise_for_status(reply, request)
+            return parse_json(reply.read(max_bytes=MAX_JSON_BYTES), request)
+
+        return self._client.get(request.path, parse, params=request.params, attempts=attempts)
+
+    def _with_user_id(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {**parameters, "user_id": self._user_id(parameters.get("user_id"))}
 
     def _user_id(self, user_id: str | None) -> str | None:
         return user_id or self.settings.user_id
-
-
-def _fetch_audio(
-    client: Client, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
-) -> SavedBody:
-    """Fetch audio from a URL that came from a reply, without the token."""
-
-    def save(reply: Reply) -> SavedBody:
-        _raise_for_status(reply, request)
-        return _save_audio(reply, file, expected, max_bytes, request)
-
-    return client.get(url, save, authenticated=False)
-
-
-def _decode_stem(stem: stems.Stem, file: BinaryIO, request: api.Request) -> SavedBody:
-    try:
-        content = stem.decode()
-    except ValueError as error:
-        raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is damaged: {error}") from None
-    file.write(content)
-    saved = SavedBody(len(content), hashlib.sha256(content).hexdigest())
-    _raise_if_cut(file, saved, request)
-    return saved
 
 
 def _checked_song_id(song_id: str) -> str:
@@ -338,75 +343,3 @@ def _checked_song_id(song_id: str) -> str:
             f"song_id is {repr(song_id)[:120]}; use letters, digits, '.', '_' and '-', at most 128."
         )
     return song_id
-
-
-def _raise_for_status(reply: Reply, request: api.Request) -> None:
-    if reply.status == 200:
-        return
-    if reply.is_foreign:
-        raise RiffusionDownloadError(
-            f"{request}: {reply.url}, where the reply sent us, answered HTTP {reply.status}",
-            transient=reply.status in api.TRANSIENT_STATUSES,
-        )
-    raise api.error_of(reply.status, reply.error_body(), request, retry_after=reply.retry_after)
-
-
-def _parse_json(text: str | bytes, request: api.Request) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # A document that starts well was probably cut; another one was never JSON.
-        is_cut = isinstance(error, ValueError) and text[:1] in ("", b"", "{", "[", b"{", b"[")
-        raise RiffusionDownloadError(
-            f"{request} was answered with something that is no JSON: {str(error)[:120]}", transient=is_cut
-        ) from None
-
-
-def _is_json(head: bytes) -> bool:
-    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
-
-
-def _save_audio(
-    reply: Reply, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
-) -> SavedBody:
-    head = reply.head(audio.HEAD_BYTES)
-    if audio.detect(head) is None or (expected and not expected.matches(head)):
-        wanted = expected.extension if expected else "audio"
-        raise RiffusionDownloadError(
-            f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {head!r}'}",
-            transient=not head,
-        )
-    saved = reply.save(file, max_bytes=max_bytes)
-    _raise_if_cut(file, saved, request)
-    return saved
-
-
-def _raise_if_cut(file: BinaryIO, saved: SavedBody, request: api.Request) -> None:
-    def read_at(offset: int, length: int) -> bytes:
-        file.seek(offset)
-        return file.read(length)
-
-    declared = audio.declared_size(read_at)
-    if saved.size < declared:
-        raise RiffusionDownloadError(
-            f"{request}: the audio says it has {declared} bytes, and {saved.size} arrived", transient=True
-        )
-
-
-@contextmanager
-def _replacing(destination: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the destination's place when the block ends well, and vanishes when it does not."""
-    unfinished = destination.with_name(f".{destination.name[:32]}.{secrets.token_hex(4)}.part")
-    try:
-        with unfinished.open("x+b") as file:
-            yield file
-            _flush(file)
-        unfinished.replace(destination)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _flush(file: BinaryIO) -> None:
-    """Have the bytes on the disk before the name, so that a power failure leaves no empty file of that name."""
-    file.flush()
-    os.fsync(file.fileno())

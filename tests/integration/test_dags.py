@@ -133,6 +133,38 @@ def test_example_many_songs_of_a_broken_account_cost_one_request(emulator: Emula
     }
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(("name", "formats"), [("generate_and_download", ["mp3", "wav"]), ("compose", ["mp3"])])
+def test_examples_that_make_songs(
+    emulator: Emulator, connect: Callable[..., None], tmp_path: Path, name: str, formats: list[str], deferrable: bool
+) -> None:
+    connect(emulator.url, emulator.token, storage_path=str(tmp_path))
+    emulator.configure(generation_seconds=0.2)
+    before = {song.id for song in emulator.songs}
+    run = run_dag(EXAMPLES / f"riffusion_{name}.py", deferrable=deferrable, poll_interval=0.2)
+    made = {song.id for song in emulator.songs} - before
+    assert len(made) == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"{song_id}.{kind}": emulator.audio(song_id, kind) for song_id in made for kind in formats
+    }
+    assert run.state == "success"
+    assert emulator.count("music/create-") == 1
+
+
+def test_example_archive(emulator: Emulator, connect: Callable[..., None], tmp_path: Path) -> None:
+    connect(emulator.url, emulator.token, storage_path=str(tmp_path))
+    archive = EXAMPLES / "riffusion_archive.py"
+    assert run_dag(archive).state == "success"
+    assert {path.stem for path in tmp_path.iterdir()} == {song.id for song in emulator.songs}
+    emulator.clear()
+    assert run_dag(archive).state == "success"
+    assert emulator.count("music/download") == 0
+    emulator.clear()
+    emulator.break_account("user-1")
+    assert run_dag(archive).state == "failed"
+    assert emulator.count() == 1
+
+
 def test_dag_files_are_parsed_without_a_request_or_a_connection(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import boto3
@@ -221,12 +222,16 @@ def test_a_dag_file_pays_little_for_our_operators() -> None:
         from airflow.sdk import BaseOperator
         before = set(sys.modules)
         import airflow_provider_riffusion.operators.riffusion
+        import airflow_provider_riffusion.sensors.riffusion
         print("MODULES", *sorted(set(sys.modules) - before))
     """
     modules = python(code).stdout.rpartition("MODULES")[2].split()
     assert "airflow_provider_riffusion.operators.riffusion" in modules
     heavy = ("requests", "urllib3", "fsspec", "tenacity", "airflow_provider_riffusion.hooks.riffusion")
-    assert not set(modules) & {*heavy, "airflow_provider_riffusion.storage", "airflow_provider_riffusion.transfer"}
+    assert not set(modules) & {
+        *heavy,
+        *(f"airflow_provider_riffusion.{name}" for name in ("storage", "transfer", "triggers.riffusion")),
+    }
 
 
 def test_the_provider_info_imports_nothing_else() -> None:
@@ -311,5 +316,6 @@ def test_airflow_tests_the_connection(emulator: Emulator, connect: Callable[...,
     assert airflow("connections", "test", "riffusion_default").returncode == 0
     connect(emulator.url, "wrong")
     done = airflow("connections", "test", "riffusion_default")
-    assert done.returncode == 1
     assert "Check the API token" in done.stdout
+    # Airflow 3.1 exits with 0 however the test went.
+    assert done.returncode == (1 if metadata.version("apache-airflow-core") >= "3.2" else 0)

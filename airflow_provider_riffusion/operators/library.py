@@ -1,0 +1,206 @@
+"""List and delete the songs of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_riffusion import api
+from airflow_provider_riffusion.exceptions import RiffusionApiError
+from airflow_provider_riffusion.operators.parameters import (
+    ACCOUNT_CHECKS,
+    SONG_ID,
+    Checks,
+    UsesHook,
+    check_parameters,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+#: Pages in a row without a new song after which the server is taken to ignore the offset.
+_MAX_STALE_PAGES = 5
+
+
+class RiffusionListSongsOperator(UsesHook, BaseOperator):
+    """
+    List the songs of a library, newest first.
+
+    Returns their ids. A song that appears while the pages are read moves the others on, which makes some of them show
+    twice; each is returned once, and none is left out. A song that appears during the run is for the next one.
+
+    All parameters are templated.
+
+    :param limit: most ids to return; None: all
+    :param page_size: songs per request
+    :param created_after: only songs created later: a datetime, or ISO 8601 such as ``{{ data_interval_start }}``; a
+        time without zone is UTC. Songs that show no time of creation are returned as well
+    :param status: only songs with this status word; ``completed`` also means ``complete``; None: all
+    :param user_id: account; by default the connection's
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
+    """
+
+    template_fields: Sequence[str] = (
+        "limit",
+        "page_size",
+        "created_after",
+        "status",
+        "user_id",
+        "riffusion_conn_id",
+    )
+    ui_color = "#f4e3ff"
+
+    def __init__(
+        self,
+        *,
+        limit: int | str | None = None,
+        page_size: int | str = 10,
+        created_after: datetime | str | None = None,
+        status: str | None = "completed",
+        user_id: str | None = None,
+        riffusion_conn_id: str = "riffusion_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.limit = limit
+        self.page_size = page_size
+        self.created_after = created_after
+        self.status = status
+        self.user_id = user_id
+        self.riffusion_conn_id = riffusion_conn_id
+        check_parameters(self, _LIST_CHECKS, only_literals=True)
+
+    def execute(self, context: Context) -> list[str]:
+        """Read the pages and return the ids."""
+        check_parameters(self, _LIST_CHECKS, only_literals=False)
+        after = None if self.created_after is None else _moment(self.created_after)
+        limit = None if self.limit is None else int(self.limit)
+        wanted: list[api.Song] = []
+        order = _Order()
+        for page in self._pages():
+            order.see(page)
+            wanted += [song for song in page if self._is_wanted(song, after)]
+            # Both ways to stop early hold only while the newest come first.
+            if order.is_newest_first and (
+                (limit is not None and len(wanted) >= limit) or (after is not None and _is_past(page, after))
+            ):
+                break
+        if not order.is_newest_first:
+            self.log.warning("GET music does not list the newest songs first; all pages were read")
+            wanted.sort(key=lambda song: _moment(song.created_at) or datetime.min.replace(tzinfo=UTC), reverse=True)
+        self.log.info("Found %s songs, returning at most %s", len(wanted), limit)
+        return [song.id for song in wanted[:limit]]
+
+    def _pages(self) -> Iterator[list[api.Song]]:
+        """Yield the songs of each page that no earlier one had."""
+        seen: set[str] = set()
+        offset = stale = longest = 0
+        while page := self.hook.list_songs(offset=offset, limit=int(self.page_size), user_id=self.user_id):
+            new = [song for song in page if song.id not in seen]
+            seen.update(song.id for song in new)
+            if not new and len(page) < longest:
+                # The end, moved on by songs that appeared meanwhile.
+                return
+            longest = max(longest, len(page))
+            stale = 0 if new else stale + 1
+            if stale >= _MAX_STALE_PAGES:
+                raise RiffusionApiError(
+                    f"GET music returned nothing new on {stale} pages up to offset {offset}: the server seems to "
+                    f"ignore the offset, or more songs appear than page_size={self.page_size} shows; raise page_size."
+                )
+            yield new
+            offset += len(page)
+
+    def _is_wanted(self, song: api.Song, after: datetime | None) -> bool:
+        if self.status == "completed":
+            is_wanted = song.is_completed
+        else:
+            is_wanted = self.status is None or song.status == self.status
+        created = _moment(song.created_at)
+        return is_wanted and (after is None or created is None or created > after)
+
+
+class RiffusionDeleteSongOperator(UsesHook, BaseOperator):
+    """
+    Delete a song. One that is not there is a success, so that the task can be repeated.
+
+    All parameters are templated.
+
+    :param song_id: id of the song
+    :param user_id: account; by default the connection's
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
+    """
+
+    template_fields: Sequence[str] = ("song_id", "user_id", "riffusion_conn_id")
+    ui_color = "#f4e3ff"
+
+    def __init__(
+        self,
+        *,
+        song_id: str,
+        user_id: str | None = None,
+        riffusion_conn_id: str = "riffusion_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.song_id = song_id
+        self.user_id = user_id
+        self.riffusion_conn_id = riffusion_conn_id
+        check_parameters(self, _DELETE_CHECKS, only_literals=True)
+
+    def execute(self, context: Context) -> None:
+        """Delete the song."""
+        check_parameters(self, _DELETE_CHECKS, only_literals=False)
+        found = self.hook.delete_song(self.song_id, user_id=self.user_id)
+        self.log.info("Song %s was %s", self.song_id, "deleted" if found else "not there")
+
+
+class _Order:
+    """Watches whether songs come newest first, over all pages."""
+
+    def __init__(self) -> None:
+        self.is_newest_first = True
+        self._oldest: datetime | None = None
+
+    def see(self, songs: Sequence[api.Song]) -> None:
+        for created in filter(None, (_moment(song.created_at) for song in songs)):
+            if self._oldest is not None and created > self._oldest:
+                self.is_newest_first = False
+            self._oldest = created
+
+
+def _is_past(page: Sequence[api.Song], after: datetime) -> bool:
+    moments = [created for song in page if (created := _moment(song.created_at)) is not None]
+    return bool(moments) and max(moments) <= after
+
+
+def _moment(value: datetime | str | None) -> datetime | None:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_count(value: object) -> bool:
+    try:
+        return not isinstance(value, bool | float) and 0 < int(value) <= 10**6  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return False
+
+
+_LIST_CHECKS: Checks = {
+    "limit": (lambda value: value is None or _is_count(value), "use a number of songs above 0, or None"),
+    "page_size": (_is_count, "use a number of songs above 0"),
+    "created_after": (
+        lambda value: value is None or (isinstance(value, datetime | str) and _moment(value) is not None),
+        "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z, or None",
+    ),
+    "status": (lambda value: value is None or (isinstance(value, str) and value != ""), "use a status word, or None"),
+    **ACCOUNT_CHECKS,
+}
+_DELETE_CHECKS: Checks = {"song_id": SONG_ID, **ACCOUNT_CHECKS}

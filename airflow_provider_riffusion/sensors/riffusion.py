@@ -1,0 +1,195 @@
+"""Sensors for songs and accounts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseOperator,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
+from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
+from airflow_provider_riffusion.operators.parameters import (
+    ACCOUNT_CHECKS,
+    SONG_ID,
+    Checks,
+    UsesHook,
+    check_parameters,
+)
+from airflow_provider_riffusion.task_state import TaskState
+from airflow_provider_riffusion.waiting import MAX_FAILURES, SongSummary, Waiter, is_passing, poll, songs_of_event
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class _RiffusionSensor(UsesHook, BaseSensorOperator):
+    """
+    What the sensors share.
+
+    :param user_id: account; by default the connection's
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
+    """
+
+    template_fields: Sequence[str] = ("user_id", "riffusion_conn_id")
+    ui_color = "#f4e3ff"
+
+    def __init__(
+        self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.user_id = user_id
+        self.riffusion_conn_id = riffusion_conn_id
+        self._state: TaskState | None = None
+
+    def _state_of(self, context: Context) -> TaskState:
+        """Keep one state for all pokes of this process, so that failures are counted without a store, too."""
+        if self._state is None:
+            self._state = TaskState(context)
+        return self._state
+
+
+class RiffusionSongSensor(_RiffusionSensor):
+    """
+    Wait until a song, or all songs of a job, are finished. The result is a list of small objects, one for each song.
+
+    Polls that fail for the network's sake are waited over, until five have failed one after another. With
+    ``deferrable`` the triggerer waits, and the task ends as it would have in poke mode, in every case.
+
+    :param song_id: id of a song or a job
+    :param deferrable: wait in the triggerer, without a worker
+    :raises RiffusionSongFailedError: a song ended failed
+    :raises RiffusionPendingError: the account is broken (HTTP 596)
+    :raises AirflowSensorTimeout: the songs were not finished within ``timeout``
+    """
+
+    template_fields = ("song_id", *_RiffusionSensor.template_fields)
+    operator_extra_links = (RiffusionSongLink(),)
+
+    def __init__(
+        self,
+        *,
+        song_id: str,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.song_id = song_id
+        self.deferrable = deferrable
+        check_parameters(self, _SONG_CHECKS, only_literals=True)
+
+    def execute(self, context: Context) -> Any:
+        """Wait here or in the triggerer."""
+        check_parameters(self, _SONG_CHECKS, only_literals=False)
+        if self.deferrable:
+            self._defer()
+        return super().execute(context)
+
+    def _defer(self) -> None:
+        from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+
+        self.defer(
+            trigger=RiffusionSongTrigger(
+                ids=[self.song_id],
+                riffusion_conn_id=self.riffusion_conn_id,
+                user_id=self.user_id,
+                poll_interval=self.poke_interval,
+                deadline=time.time() + self.timeout,
+                # Airflow's silent_fail goes on after any failure that is not final.
+                max_failures=None if self.silent_fail else MAX_FAILURES,
+            ),
+            method_name="execute_complete",
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        state = self._state_of(context)
+        waiter = Waiter([self.song_id], failures=state.load_failures())
+        try:
+            songs = waiter.result(poll(self.hook, [self.song_id], self.user_id), now=time.time())
+        finally:
+            state.save_failures(waiter.failures)
+        if songs is not None:
+            push_song_url(context, songs)
+        return PokeReturnValue(songs is not None, xcom_value=songs)
+
+    def execute_complete(self, context: Context, event: object = None) -> list[SongSummary]:
+        """Take up the trigger's event; ends as poking would have."""
+        songs = self._as_poke_would(lambda: songs_of_event(event))
+        push_song_url(context, songs)
+        return songs
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up what the triggerer ended with, past the base class, whose ``never_fail`` also skips a timeout."""
+        if next_method == "execute_complete":
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _as_poke_would(self, result: Callable[[], list[SongSummary]]) -> list[SongSummary]:
+        """Apply ``soft_fail`` and ``never_fail`` as Airflow does around a poke."""
+        try:
+            return result()
+        except RiffusionTimeoutError as error:
+            if self.soft_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise AirflowSensorTimeout(str(error)) from error
+        except AirflowFailException as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipping due to never_fail: {error}") from error
+            raise
+
+
+class RiffusionAccountSensor(_RiffusionSensor):
+    """
+    A gate before many tasks: pass when the account can be used, at the cost of one request.
+
+    Fails at once on a broken account; without ``user_id``, here and in the connection, on any that is broken.
+
+    :param wait_for_repair: wait until a human has repaired the account, instead of failing
+    :raises RiffusionPendingError: an account is broken
+    :raises RiffusionConfigurationError: there is no such account
+    """
+
+    def __init__(self, *, wait_for_repair: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_repair = wait_for_repair
+        check_parameters(self, ACCOUNT_CHECKS, only_literals=True)
+
+    def poke(self, context: Context) -> bool:
+        """Look once."""
+        check_parameters(self, ACCOUNT_CHECKS, only_literals=False)
+        state = self._state_of(context)
+        try:
+            self.hook.check_accounts(user_id=self.user_id, attempts=1)
+        except RiffusionPendingError as error:
+            if not self.wait_for_repair:
+                raise
+            self.log.warning("Waiting for a repair: %s", error)
+        except RiffusionError as error:
+            failures = state.load_failures() + 1
+            state.save_failures(failures)
+            if failures >= MAX_FAILURES or not is_passing(error):
+                raise
+            self.log.warning("Could not look at the accounts: %s", error)
+            return False
+        else:
+            state.save_failures(0)
+            return True
+        state.save_failures(0)
+        return False
+
+
+_SONG_CHECKS: Checks = {"song_id": SONG_ID, **ACCOUNT_CHECKS}
