@@ -1,7 +1,7 @@
 """
-The vendor's contract, without any I/O: paths, request builders, and from a reply to a value or an error.
+The vendor's contract, without any I/O: from a reply of the useapi.net Riffusion API v1 to a value or an error.
 
-This is the only file that knows a path, a status word or an error body of the useapi.net Riffusion API v1.
+This is the only file that knows a status word or an error body; ``api_requests`` and ``creation`` know the requests.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import quote
 
 from airflow_provider_riffusion import audio
+from airflow_provider_riffusion.api_requests import Request, accounts_request
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionBadRequestError,
@@ -28,7 +29,6 @@ from airflow_provider_riffusion.exceptions import (
 )
 
 DEFAULT_BASE_URL = "https://api.useapi.net"
-PREFIX = "/v1/riffusion"
 ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts"
 
 PENDING_STATUS = 596
@@ -50,80 +50,6 @@ _SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def is_song_id(value: object) -> bool:
     """Tell whether a value can be a song id: it becomes part of a query and of a file name."""
     return isinstance(value, str) and _SONG_ID.fullmatch(value) is not None
-
-
-@dataclass(frozen=True)
-class Request:
-    """
-    A request to the API.
-
-    :param method: HTTP method
-    :param path: path below the connection's base URL
-    :param params: query parameters; None values are left out
-    :param json: body
-    """
-
-    method: str
-    path: str
-    params: Mapping[str, str | int | None] = field(default_factory=dict)
-    json: Mapping[str, object] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-def download_request(song_id: str, download_format: str, user_id: str | None) -> Request:
-    """Build the request for a song's audio or stems."""
-    params = {"id": song_id, "download_format": download_format, "user_id": user_id}
-    return Request("GET", f"{PREFIX}/music/download/", params)
-
-
-def songs_request(
-    *, song_or_job_id: str | None = None, offset: int | None = None, limit: int | None = None, user_id: str | None
-) -> Request:
-    """Build the request for the songs of one id, or for one page of the library."""
-    params = {"id": song_or_job_id, "offset": offset, "limit": limit, "user_id": user_id}
-    return Request("GET", f"{PREFIX}/music/", params)
-
-
-def delete_song_request(song_id: str, user_id: str | None) -> Request:
-    """Build the request that deletes a song."""
-    return Request("DELETE", f"{PREFIX}/music/", {"id": song_id, "user_id": user_id})
-
-
-def lyrics_request(prompt: str, lyrics: str | None, user_id: str | None) -> Request:
-    """Build the request that writes lyrics."""
-    body = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
-    return Request("POST", f"{PREFIX}/music/generate-lyrics", json=_without_none(body))
-
-
-def accounts_request(user_id: str | None = None) -> Request:
-    """Build the request for all configured accounts, or for one."""
-    return Request("GET", f"{PREFIX}/accounts" + (f"/{quote(user_id, safe='')}" if user_id else ""))
-
-
-def post_account_request(cookie: str, max_jobs: int) -> Request:
-    """Build the request that configures an account, or gives a fresh cookie to a broken one."""
-    return Request("POST", f"{PREFIX}/accounts", json={"cookie": cookie, "maxJobs": max_jobs})
-
-
-def scheduler_request() -> Request:
-    """Build the request for the jobs that run."""
-    return Request("GET", f"{PREFIX}/scheduler")
-
-
-def available_request() -> Request:
-    """Build the request for the free slots of all accounts."""
-    return Request("GET", f"{PREFIX}/scheduler/available")
-
-
-def delete_job_request(job_id: str) -> Request:
-    """Build the request that stops tracking a job."""
-    return Request("DELETE", f"{PREFIX}/scheduler/{quote(job_id, safe='')}")
-
-
-def _without_none(body: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in body.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -238,6 +164,15 @@ def _pending_message(api_message: str, user_id: object) -> str:
         f"cookie. No request will succeed, so none is repeated. Post a fresh cookie for this account as described at "
         f"{ACCOUNTS_PAGE} and clear the failed tasks afterwards. The API said: {api_message or 'nothing'}"
     )
+
+
+def parse_time(value: datetime | str | None) -> datetime | None:
+    """Read a time such as ``created_at``; without a zone it is UTC. None when it is absent or no ISO 8601."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _text(value: object) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
-from airflow_provider_riffusion.api import PREFIX, Request, is_song_id, raise_if_error
+from airflow_provider_riffusion.api import is_song_id, raise_if_error
+from airflow_provider_riffusion.api_requests import PREFIX, Request
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 
 MAX_PROMPTS = 3

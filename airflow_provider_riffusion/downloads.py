@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from airflow_provider_riffusion import api, audio, stems
+from airflow_provider_riffusion.api_requests import Request
 from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import (
     RiffusionDownloadError,
@@ -51,7 +52,7 @@ class DownloadedFile:
 
 
 def download_audio(
-    client: Client, request: api.Request, expected: audio.AudioFormat, destination: Path, max_bytes: int
+    client: Client, request: Request, expected: audio.AudioFormat, destination: Path, max_bytes: int
 ) -> DownloadedFile:
     """Download audio of one format; see :meth:`RiffusionHook.download`."""
     with _replacing(destination) as file:
@@ -70,7 +71,7 @@ def download_audio(
 
 
 def download_stems(
-    client: Client, request: api.Request, song_id: str, directory: Path, max_bytes: int
+    client: Client, request: Request, song_id: str, directory: Path, max_bytes: int
 ) -> list[DownloadedFile]:
     """Download stems, all or none; see :meth:`RiffusionHook.download_stems`."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ def _text_of(document: Path, size: int, client: Client) -> str:
 
 
 def _save_stems(
-    found: list[stems.Stem], folder: Path, max_bytes: int, request: api.Request, settings: ConnectionSettings
+    found: list[stems.Stem], folder: Path, max_bytes: int, request: Request, settings: ConnectionSettings
 ) -> list[DownloadedFile]:
     """Write the stems to a folder, several at once; the first that fails breaks the others off."""
     client = Client(settings)
@@ -141,7 +142,7 @@ def _save_stems(
 
 
 def _fetch_audio(
-    client: Client, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
+    client: Client, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: Request
 ) -> SavedBody:
     """Fetch audio from a URL that came from a reply, without the token."""
 
@@ -152,7 +153,7 @@ def _fetch_audio(
     return client.get(url, save, authenticated=False)
 
 
-def _decode_stem(stem: stems.Stem, file: BinaryIO, request: api.Request) -> SavedBody:
+def _decode_stem(stem: stems.Stem, file: BinaryIO, request: Request) -> SavedBody:
     try:
         content = stem.decode()
     except ValueError as error:
@@ -168,7 +169,7 @@ def _is_json(head: bytes) -> bool:
 
 
 def _save_audio(
-    reply: Reply, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: api.Request
+    reply: Reply, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: Request
 ) -> SavedBody:
     head = reply.head(audio.HEAD_BYTES)
     if audio.detect(head) is None or (expected and not expected.matches(head)):
@@ -182,7 +183,7 @@ def _save_audio(
     return saved
 
 
-def _raise_if_cut(file: BinaryIO, saved: SavedBody, request: api.Request) -> None:
+def _raise_if_cut(file: BinaryIO, saved: SavedBody, request: Request) -> None:
     def read_at(offset: int, length: int) -> bytes:
         file.seek(offset)
         return file.read(length)

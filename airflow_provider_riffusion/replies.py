@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from airflow_provider_riffusion import api
+from airflow_provider_riffusion.api_requests import Request
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError
 from airflow_provider_riffusion.transfer import Reply
 
@@ -12,7 +13,7 @@ from airflow_provider_riffusion.transfer import Reply
 MAX_JSON_BYTES = 32 * 2**20
 
 
-def raise_for_status(reply: Reply, request: api.Request) -> None:
+def raise_for_status(reply: Reply, request: Request) -> None:
     if reply.status == 200:
         return
     if reply.is_foreign:
@@ -23,7 +24,7 @@ def raise_for_status(reply: Reply, request: api.Request) -> None:
     raise api.error_of(reply.status, reply.error_body(), request, retry_after=reply.retry_after)
 
 
-def parse_json(text: str | bytes, request: api.Request) -> object:
+def parse_json(text: str | bytes, request: Request) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

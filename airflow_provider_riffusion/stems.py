@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from airflow_provider_riffusion import audio
-from airflow_provider_riffusion.api import Request, raise_if_error
+from airflow_provider_riffusion.api import raise_if_error
+from airflow_provider_riffusion.api_requests import Request
 from airflow_provider_riffusion.exceptions import RiffusionStemsError
 
 #: Far above the 15 to 25 MB that were seen; the document is parsed in memory.

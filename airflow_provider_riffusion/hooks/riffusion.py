@@ -11,7 +11,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_riffusion import api, creation
+from airflow_provider_riffusion import api, api_requests, creation
+from airflow_provider_riffusion.api_requests import Request
 from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.downloads import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.exceptions import (
@@ -111,7 +112,7 @@ class RiffusionHook(BaseHook):
 
         :param attempts: how often the request is sent at most
         """
-        request = api.accounts_request()
+        request = api_requests.accounts_request()
         try:
             return api.parse_accounts(self._get_json(request, attempts=attempts), request)
         except RiffusionNotFoundError as error:
@@ -128,7 +129,7 @@ class RiffusionHook(BaseHook):
         :param limit: most songs to return
         :param user_id: account; by default the connection's
         """
-        request = api.songs_request(offset=offset, limit=limit, user_id=self._user_id(user_id))
+        request = api_requests.songs_request(offset=offset, limit=limit, user_id=self._user_id(user_id))
         return api.parse_songs(self._get_json(request), request)
 
     def get_songs(self, song_or_job_id: str, *, user_id: str | None = None) -> list[api.Song]:
@@ -139,7 +140,9 @@ class RiffusionHook(BaseHook):
         :param user_id: account; by default the connection's
         :raises RiffusionNotFoundError: the id is unknown
         """
-        request = api.songs_request(song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id))
+        request = api_requests.songs_request(
+            song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id)
+        )
         return api.parse_songs(self._get_json(request), request)
 
     def poll_songs(self, ids: Sequence[str], *, user_id: str | None = None) -> list[list[api.Song]]:
@@ -159,7 +162,9 @@ class RiffusionHook(BaseHook):
         )
 
     def _find_songs(self, song_or_job_id: str, user_id: str | None, *, attempts: int) -> list[api.Song]:
-        request = api.songs_request(song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id))
+        request = api_requests.songs_request(
+            song_or_job_id=_checked_song_id(song_or_job_id), user_id=self._user_id(user_id)
+        )
         try:
             return api.parse_songs(self._get_json(request, attempts=attempts), request)
         except (RiffusionNotFoundError, RiffusionNotReadyError):
@@ -187,7 +192,7 @@ class RiffusionHook(BaseHook):
         """
         return self.create(creation.compose_request(prompts=prompts, **self._with_user_id(parameters)))
 
-    def create(self, request: api.Request, *, unless: Callable[[], bool] | None = None) -> list[str]:
+    def create(self, request: Request, *, unless: Callable[[], bool] | None = None) -> list[str]:
         """
         Send a request of :mod:`creation`, once; see :meth:`create_prompt`.
 
@@ -204,7 +209,7 @@ class RiffusionHook(BaseHook):
         :param lyrics: lyrics to go on from
         :param user_id: account; by default the connection's
         """
-        request = api.lyrics_request(prompt, lyrics, self._user_id(user_id))
+        request = api_requests.lyrics_request(prompt, lyrics, self._user_id(user_id))
         return api.parse_lyrics(self._send_json(request), request)
 
     def delete_song(self, song_id: str, *, user_id: str | None = None) -> bool:
@@ -215,7 +220,7 @@ class RiffusionHook(BaseHook):
         :param user_id: account; by default the connection's
         :return: False when there was no such song
         """
-        return self._delete(api.delete_song_request(_checked_song_id(song_id), self._user_id(user_id)))
+        return self._delete(api_requests.delete_song_request(_checked_song_id(song_id), self._user_id(user_id)))
 
     def get_account(self, user_id: str) -> api.Account:
         """
@@ -224,7 +229,7 @@ class RiffusionHook(BaseHook):
         :param user_id: the account
         :raises RiffusionNotFoundError: there is no such account
         """
-        request = api.accounts_request(user_id)
+        request = api_requests.accounts_request(user_id)
         return api.parse_account(self._get_json(request), request)
 
     def post_account(self, cookie: str, *, max_jobs: int = 3) -> api.Account:
@@ -234,17 +239,17 @@ class RiffusionHook(BaseHook):
         :param cookie: the cookie
         :param max_jobs: how many songs the account may generate at once, 1 to 10
         """
-        request = api.post_account_request(cookie, max_jobs)
+        request = api_requests.post_account_request(cookie, max_jobs)
         return api.parse_account(self._send_json(request), request)
 
     def get_scheduler(self) -> list[api.Job]:
         """List the jobs that run, of all accounts."""
-        request = api.scheduler_request()
+        request = api_requests.scheduler_request()
         return api.parse_jobs(self._get_json(request), request)
 
     def get_available(self) -> list[api.Slots]:
         """List the slots for generations, of all accounts."""
-        request = api.available_request()
+        request = api_requests.available_request()
         return api.parse_available(self._get_json(request), request)
 
     def delete_job(self, job_id: str, *, timeout: float | None = None) -> bool:
@@ -255,7 +260,7 @@ class RiffusionHook(BaseHook):
         :param timeout: seconds; by default the connection's
         :return: False when the scheduler did not know it
         """
-        return self._delete(api.delete_job_request(job_id), timeout=timeout)
+        return self._delete(api_requests.delete_job_request(job_id), timeout=timeout)
 
     def download(
         self,
@@ -280,7 +285,7 @@ class RiffusionHook(BaseHook):
             raise RiffusionConfigurationError(
                 f"download_format is {download_format!r}; use one of {', '.join(api.AUDIO_FORMATS)}, or download_stems."
             )
-        request = api.download_request(_checked_song_id(song_id), download_format, self._user_id(user_id))
+        request = api_requests.download_request(_checked_song_id(song_id), download_format, self._user_id(user_id))
         return download_audio(self._client, request, api.AUDIO_FORMATS[download_format], Path(destination), max_bytes)
 
     def download_stems(
@@ -301,10 +306,10 @@ class RiffusionHook(BaseHook):
         :raises RiffusionStemsError: the reply has an unknown shape; it is kept as ``<song_id>.stems.unknown.json``
         :raises RiffusionTooLargeError: the stems are larger than ``max_bytes``
         """
-        request = api.download_request(_checked_song_id(song_id), api.STEMS, self._user_id(user_id))
+        request = api_requests.download_request(_checked_song_id(song_id), api.STEMS, self._user_id(user_id))
         return download_stems(self._client, request, song_id, Path(directory), max_bytes)
 
-    def _send_json(self, request: api.Request, *, unless: Callable[[], bool] | None = None) -> object:
+    def _send_json(self, request: Request, *, unless: Callable[[], bool] | None = None) -> object:
         def parse(reply: Reply) -> object:
             if not 200 <= reply.status < 300:
                 raise_for_status(reply, request)
@@ -312,7 +317,7 @@ class RiffusionHook(BaseHook):
 
         return self._client.send(request.method, request.path, parse, json=request.json, unless=unless)
 
-    def _delete(self, request: api.Request, *, timeout: float | None = None) -> bool:
+    def _delete(self, request: Request, *, timeout: float | None = None) -> bool:
         def check(reply: Reply) -> None:
             if reply.status != 204:
                 raise_for_status(reply, request)
@@ -323,7 +328,7 @@ class RiffusionHook(BaseHook):
             return False
         return True
 
-    def _get_json(self, request: api.Request, *, attempts: int = ATTEMPTS) -> object:
+    def _get_json(self, request: Request, *, attempts: int = ATTEMPTS) -> object:
         def parse(reply: Reply) -> object:
             raise_for_status(reply, request)
             return parse_json(reply.read(max_bytes=MAX_JSON_BYTES), request)

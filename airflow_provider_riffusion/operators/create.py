@@ -9,7 +9,7 @@ from airflow_provider_riffusion import creation
 from airflow_provider_riffusion.operators.create_base import COMMON_PARAMETERS, BaseCreateOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_riffusion.api import Request
+    from airflow_provider_riffusion.api_requests import Request
 
 
 class RiffusionCreatePromptOperator(BaseCreateOperator):

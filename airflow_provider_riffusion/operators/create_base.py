@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_riffusion import creation
+from airflow_provider_riffusion.api import parse_time
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionBadRequestError,
@@ -42,7 +43,8 @@ from airflow_provider_riffusion.waiting import SongSummary, Waiter, cancel_jobs,
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_riffusion.api import Request, Song
+    from airflow_provider_riffusion.api import Song
+    from airflow_provider_riffusion.api_requests import Request
 
 #: Looks for a lost create before it is given up, and seconds between them.
 _SEARCHES = 3
@@ -347,11 +349,8 @@ def _may_have_created(error: RiffusionError) -> bool:
 
 def _fits(create: SavedCreate, time_of: str | None) -> bool:
     """Whether something of that time can come from the create."""
-    try:
-        moment = datetime.fromisoformat(time_of or "").timestamp()
-    except ValueError:
-        return False
-    return create.sent_at - _CLOCK_SKEW <= moment <= create.sent_at + _CREATE_WINDOW
+    moment = parse_time(time_of)
+    return moment is not None and -_CLOCK_SKEW <= moment.timestamp() - create.sent_at <= _CREATE_WINDOW
 
 
 def _is_of_prompts(song: Song, texts: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_riffusion import api
+from airflow_provider_riffusion.api import parse_time
 from airflow_provider_riffusion.exceptions import RiffusionApiError
 from airflow_provider_riffusion.operators.parameters import (
     ACCOUNT_CHECKS,
@@ -77,7 +78,7 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Read the pages and return the ids."""
         check_parameters(self, _LIST_CHECKS, only_literals=False)
-        after = None if self.created_after is None else _moment(self.created_after)
+        after = None if self.created_after is None else parse_time(self.created_after)
         limit = None if self.limit is None else int(self.limit)
         wanted: list[api.Song] = []
         order = _Order()
@@ -91,7 +92,7 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
                 break
         if not order.is_newest_first:
             self.log.warning("GET music does not list the newest songs first; all pages were read")
-            wanted.sort(key=lambda song: _moment(song.created_at) or datetime.min.replace(tzinfo=UTC), reverse=True)
+            wanted.sort(key=lambda song: parse_time(song.created_at) or datetime.min.replace(tzinfo=UTC), reverse=True)
         self.log.info("Found %s songs, returning at most %s", len(wanted), limit)
         return [song.id for song in wanted[:limit]]
 
@@ -120,7 +121,7 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
             is_wanted = song.is_completed
         else:
             is_wanted = self.status is None or song.status == self.status
-        created = _moment(song.created_at)
+        created = parse_time(song.created_at)
         return is_wanted and (after is None or created is None or created > after)
 
 
@@ -167,23 +168,15 @@ class _Order:
         self._oldest: datetime | None = None
 
     def see(self, songs: Sequence[api.Song]) -> None:
-        for created in filter(None, (_moment(song.created_at) for song in songs)):
+        for created in filter(None, (parse_time(song.created_at) for song in songs)):
             if self._oldest is not None and created > self._oldest:
                 self.is_newest_first = False
             self._oldest = created
 
 
 def _is_past(page: Sequence[api.Song], after: datetime) -> bool:
-    moments = [created for song in page if (created := _moment(song.created_at)) is not None]
+    moments = [created for song in page if (created := parse_time(song.created_at)) is not None]
     return bool(moments) and max(moments) <= after
-
-
-def _moment(value: datetime | str | None) -> datetime | None:
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_count(value: object) -> bool:
@@ -197,7 +190,7 @@ _LIST_CHECKS: Checks = {
     "limit": (lambda value: value is None or _is_count(value), "use a number of songs above 0, or None"),
     "page_size": (_is_count, "use a number of songs above 0"),
     "created_after": (
-        lambda value: value is None or (isinstance(value, datetime | str) and _moment(value) is not None),
+        lambda value: value is None or (isinstance(value, datetime | str) and parse_time(value) is not None),
         "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z, or None",
     ),
     "status": (lambda value: value is None or (isinstance(value, str) and value != ""), "use a status word, or None"),

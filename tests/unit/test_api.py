@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_riffusion import api
+from airflow_provider_riffusion import api, api_requests
 from airflow_provider_riffusion import exceptions as errors
 
-REQUEST = api.download_request("song", "mp3", "user-1")
+REQUEST = api_requests.download_request("song", "mp3", "user-1")
 
 
 def error_of(status: int, body: Any = b"") -> errors.RiffusionApiError:

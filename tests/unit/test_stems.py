@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_riffusion import api, stems
+from airflow_provider_riffusion import api_requests, stems
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionPendingError,
     RiffusionStemsError,
 )
 
-REQUEST = api.download_request("song", "stems", None)
+REQUEST = api_requests.download_request("song", "stems", None)
 AUDIO = b"\0\0\0\x1cftypM4A " + bytes(range(256)) * 8
 TEXT = base64.b64encode(AUDIO).decode()
 URL = "https://files.example/vocals.m4a?sig=1"
