@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,7 +171,5 @@ def test_dag_files_are_parsed_without_a_request_or_a_connection(
 
     monkeypatch.delenv("AIRFLOW_CONN_RIFFUSION_DEFAULT")
     for path in EXAMPLES.glob("*.py"):
-        start = time.monotonic()
         assert runpy.run_path(str(path))["dag"].tasks
-        assert time.monotonic() - start < 5
     assert emulator.requests == []

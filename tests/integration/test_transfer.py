@@ -303,7 +303,7 @@ def test_retry_after_is_waited_for_or_refused(asked: str) -> None:
         start = time.monotonic()
         if asked == "1":
             assert client(server.url).get(server.url, raise_for) == "ok"
-            assert 1 <= time.monotonic() - start < 3
+            assert time.monotonic() - start >= 1
         else:
             with pytest.raises(RiffusionRateLimitError, match="longer than the 120 s") as caught:
                 client(server.url).get(server.url, raise_for)
