@@ -7,10 +7,35 @@ from typing import TypedDict
 
 from airflow_provider_riffusion.api import is_song_id, raise_if_error
 from airflow_provider_riffusion.api_requests import PREFIX, Request
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionBadRequestError,
+    RiffusionConfigurationError,
+    RiffusionConnectionError,
+    RiffusionDownloadError,
+    RiffusionError,
+    RiffusionModerationError,
+    RiffusionNotFoundError,
+    RiffusionPendingError,
+    RiffusionRateLimitError,
+    RiffusionSubscriptionError,
+    RiffusionUnauthorizedError,
+)
 
 MAX_PROMPTS = 3
 MAX_REFERENCE_LENGTH = 1024
+
+_REFUSALS = (
+    RiffusionBadRequestError,
+    RiffusionModerationError,
+    RiffusionNotFoundError,
+    RiffusionPendingError,
+    RiffusionRateLimitError,
+    RiffusionSubscriptionError,
+    RiffusionUnauthorizedError,
+)
+#: Method not allowed, body too large.
+_REFUSAL_STATUSES = (405, 413)
 
 
 class Prompt(TypedDict, total=False):
@@ -107,6 +132,15 @@ def parse_created(payload: object, request: Request) -> list[str]:
     return ids
 
 
+def may_have_created(error: RiffusionError) -> bool:
+    """Tell whether a create that failed so may have been carried out after all: always, unless the API refused it."""
+    if isinstance(error, RiffusionConnectionError):
+        return error.may_have_arrived
+    if isinstance(error, RiffusionApiError):
+        return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
+    return isinstance(error, RiffusionDownloadError)
+
+
 def prompt_texts(request: Request) -> list[str]:
     """Return the prompts of a create request, by which its songs can be told from others."""
     names = ("prompt", *(f"prompt_{number}" for number in range(1, MAX_PROMPTS + 1)))
@@ -172,7 +206,7 @@ def _boolean(name: str, value: object) -> bool:
 def _number(lowest: int, highest: int) -> Callable[[str, object], int]:
     def check(name: str, value: object) -> int:
         try:
-            number = None if isinstance(value, bool | float) else int(value)  # type: ignore[call-overload]
+            number = None if isinstance(value, bool | float) else int(value)  # type: ignore[call-overload]  # what int() does not take is caught
         except (TypeError, ValueError):
             number = None
         if number is None or not lowest <= number <= highest:

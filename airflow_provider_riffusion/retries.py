@@ -88,4 +88,5 @@ def parse_retry_after(text: str | None) -> float | None:
             seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
-    return max(0.0, seconds) if not math.isnan(seconds) else None
+    # Finite, because it travels in a trigger's event, as JSON.
+    return None if math.isnan(seconds) else min(max(0.0, seconds), 1e9)

@@ -65,7 +65,7 @@ def parse_stems(payload: object, request: Request) -> list[Stem]:
     """
     raise_if_error(payload, request)
     is_top_level = not (isinstance(payload, dict) and isinstance(payload.get("stems"), dict | list))
-    root = payload if is_top_level else payload["stems"]  # type: ignore[index]
+    root = payload if is_top_level else payload["stems"]  # type: ignore[index]  # a dict, see above
     if isinstance(root, dict):
         entries = list(root.items())
     elif isinstance(root, list) and all(isinstance(entry, dict) for entry in root):

@@ -157,9 +157,11 @@ def cancel_jobs(hook: RiffusionHook, ids: Sequence[str], *, seconds: float = 3.0
     :param ids: job ids
     :param seconds: for all of them together
     """
+    # Half for connecting and half for the reply, each of which the timeout bounds alone.
+    timeout = seconds / len(ids) / 2
     for job_id in ids:
         try:
-            found = hook.delete_job(job_id, timeout=seconds / len(ids))
+            found = hook.delete_job(job_id, timeout=timeout)
         except RiffusionError as error:
             hook.log.warning("Could not cancel job %s: %s", job_id, error)
         else:

@@ -18,7 +18,7 @@ from airflow_provider_riffusion.emulator.server import EmulatorServer
 from airflow_provider_riffusion.emulator.state import State
 
 # The example token of the vendor's documentation [D]; it opens nothing.
-DEFAULT_TOKEN = "user:1234-abcdef"  # noqa: S105
+DEFAULT_TOKEN = "user:1234-abcdef"  # noqa: S105  # made up
 
 _TITLES = (
     "Midnight Harbor",

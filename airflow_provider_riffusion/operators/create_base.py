@@ -14,19 +14,9 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_riffusion import creation
 from airflow_provider_riffusion.api import parse_time
 from airflow_provider_riffusion.exceptions import (
-    RiffusionApiError,
-    RiffusionBadRequestError,
-    RiffusionConnectionError,
     RiffusionCreateUncertainError,
-    RiffusionDownloadError,
     RiffusionError,
-    RiffusionModerationError,
-    RiffusionNotFoundError,
-    RiffusionPendingError,
-    RiffusionRateLimitError,
     RiffusionSongFailedError,
-    RiffusionSubscriptionError,
-    RiffusionUnauthorizedError,
 )
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.operators.parameters import (
@@ -55,18 +45,6 @@ _CREATE_WINDOW = 900.0
 _TELLING_LENGTH = 8
 #: A trigger that never reports back, because no triggerer runs, is given up this many seconds after the deadline.
 _TRIGGERER_GRACE = 600.0
-
-_REFUSALS = (
-    RiffusionBadRequestError,
-    RiffusionModerationError,
-    RiffusionNotFoundError,
-    RiffusionPendingError,
-    RiffusionRateLimitError,
-    RiffusionSubscriptionError,
-    RiffusionUnauthorizedError,
-)
-#: Method not allowed, body too large.
-_REFUSAL_STATUSES = (405, 413)
 
 _WAITING_CHECKS: Checks = {
     "poll_interval": (is_positive, "use seconds above 0"),
@@ -214,7 +192,7 @@ class BaseCreateOperator(UsesHook, BaseOperator):
         try:
             ids: Sequence[str] = self.hook.create(request, unless=lambda: self._is_killed)
         except RiffusionError as error:
-            if not _may_have_created(error):
+            if not creation.may_have_created(error):
                 state.forget_create()
                 raise
             self.log.warning("The reply to the create was lost; looking for reference %s: %s", create.reference, error)
@@ -336,15 +314,6 @@ class BaseCreateOperator(UsesHook, BaseOperator):
         # Only with the connection at hand: looking it up from a signal handler could wait for ever.
         if self.cancel_on_kill and self._ids and "settings" in vars(self.hook):
             cancel_jobs(self.hook, self._ids)
-
-
-def _may_have_created(error: RiffusionError) -> bool:
-    """Whether a create that failed so may have been carried out all the same: always, unless the API refused it."""
-    if isinstance(error, RiffusionConnectionError):
-        return error.may_have_arrived
-    if isinstance(error, RiffusionApiError):
-        return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
-    return isinstance(error, RiffusionDownloadError)
 
 
 def _fits(create: SavedCreate, time_of: str | None) -> bool:

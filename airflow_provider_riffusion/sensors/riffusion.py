@@ -116,8 +116,11 @@ class RiffusionSongSensor(_RiffusionSensor):
         waiter = Waiter([self.song_id], failures=state.load_failures())
         try:
             songs = waiter.result(poll(self.hook, [self.song_id], self.user_id), now=time.time())
-        finally:
-            state.save_failures(waiter.failures)
+        except RiffusionError:
+            # The store outlives the try, and the next one counts anew.
+            state.save_failures(0)
+            raise
+        state.save_failures(waiter.failures)
         if songs is not None:
             push_song_url(context, songs)
         return PokeReturnValue(songs is not None, xcom_value=songs)
@@ -174,22 +177,21 @@ class RiffusionAccountSensor(_RiffusionSensor):
         state = self._state_of(context)
         try:
             self.hook.check_accounts(user_id=self.user_id, attempts=1)
-        except RiffusionPendingError as error:
-            if not self.wait_for_repair:
-                raise
-            self.log.warning("Waiting for a repair: %s", error)
         except RiffusionError as error:
-            failures = state.load_failures() + 1
-            state.save_failures(failures)
-            if failures >= MAX_FAILURES or not is_passing(error):
+            is_broken = isinstance(error, RiffusionPendingError)
+            failures = 0 if is_broken else state.load_failures() + 1
+            if is_broken and self.wait_for_repair:
+                self.log.warning("Waiting for a repair: %s", error)
+            elif failures < MAX_FAILURES and is_passing(error):
+                self.log.warning("Could not look at the accounts: %s", error)
+            else:
+                # The store outlives the try, and the next one counts anew.
+                state.save_failures(0)
                 raise
-            self.log.warning("Could not look at the accounts: %s", error)
+            state.save_failures(failures)
             return False
-        else:
-            state.save_failures(0)
-            return True
         state.save_failures(0)
-        return False
+        return True
 
 
 _SONG_CHECKS: Checks = {"song_id": SONG_ID, **ACCOUNT_CHECKS}

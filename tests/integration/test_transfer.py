@@ -323,7 +323,7 @@ def test_retry_after_is_waited_for_or_refused(asked: str) -> None:
         ("2.5", 2.5),
         ("-5", 0),
         ("1e9", 1e9),
-        ("inf", float("inf")),
+        ("inf", 1e9),
         ("nan", None),
         ("soon", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
