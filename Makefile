@@ -15,9 +15,10 @@ MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-i
 endif
 
 BIN := $(VENV)/bin
+AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint benchmark constraints clean
+.PHONY: demo test test-stores benchmark constraints clean
 
 demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
 	@$(BIN)/python -m tests.demo
@@ -28,15 +29,18 @@ test: $(VENV)/.installed-test  ## Lint, type check, unit and integration tests, 
 	$(BIN)/mypy $(MYPY_OPTIONS)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+test-stores: $(VENV)/.installed-stores $(AZURITE)  ## Downloads and kills in S3, Azure and GCS, on servers of this machine.
+	$(BIN)/python -m pytest tests/stores --stores=local,s3,azure,gcs --kills=50
+
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
 	$(BIN)/python -m tests.benchmarks
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see "Development" in the README.
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --extra test \
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --extra test-stores \
 		pyproject.toml --output-file constraints.txt
 	echo 'apache-airflow==3.1.8' | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate \
-		--no-header --extra test --resolution lowest-direct --constraints - pyproject.toml \
+		--no-header --extra test-stores --resolution lowest-direct --constraints - pyproject.toml \
 		--output-file tests/constraints-3.1.8.txt
 
 $(VENV)/bin/python:
@@ -59,6 +63,17 @@ $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-stores: $(VENV)/.installed-test
+	@echo "Installing the providers of Azure and GCS into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test-stores]'
+	@touch $@
+
+# It speaks the protocol of Azure's blobs, and is Microsoft's own.
+$(AZURITE): $(VENV)/.installed
+	@command -v npm >/dev/null || { echo "npm is needed, which comes with Node.js: it installs Azurite."; exit 1; }
+	@npm install --silent --no-fund --no-audit --no-save --prefix $(VENV)/azurite azurite@3.37.0
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.

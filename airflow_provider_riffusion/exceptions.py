@@ -118,6 +118,10 @@ class RiffusionTooLargeError(RiffusionDownloadError, AirflowFailException):
     """A body is larger than ``max_bytes``; nothing was stored."""
 
 
+class RiffusionStorageError(RiffusionError):
+    """The storage failed: no space is left, or the store cannot be reached; what stood there stays as it was."""
+
+
 class RiffusionStemsError(RiffusionError, AirflowFailException):
     """
     The stems JSON has a shape that this provider does not know.

@@ -6,40 +6,20 @@ What stands under a final name is a whole file, or the old one, or nothing.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
+import fcntl
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.spool import Spool, storage_error, wrong_path
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
-
-MANIFEST = "manifest.json"
-
-#: Our extra that installs the provider for a URL scheme.
-_EXTRAS: Mapping[str, str] = {
-    **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "adl", "adls", "wasb", "wasbs", "az"), "azure"),
-}
-
-_PART_BYTES = 8 * 2**20
-#: One upload with small parts: fsspec's defaults hold hundreds of megabytes of a wav in memory.
-_PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "s3": {"chunksize": _PART_BYTES, "max_concurrency": 2},
-    "gcs": {"chunksize": _PART_BYTES},
-    "azure": {"overwrite": True, "max_concurrency": 2},
-}
+#: Far longer than a set takes to be renamed; a lock that a dead machine holds must not hold ours up for ever.
+_LOCK_SECONDS = 60.0
 
 
 class Storage(Protocol):
@@ -65,35 +45,22 @@ class Storage(Protocol):
         """Delete a file if it is there."""
         ...
 
-    def read(self, *names: str) -> bytes:
-        """Read a small file."""
+    def read(self, *names: str) -> bytes | None:
+        """Read a small file, None when it is not there."""
         ...
 
-    def spool(self, name: str) -> Spool:
-        """Make a folder for the parts of a download that nobody may see yet."""
+    def spool(self, name: str, owner: str | None = None) -> Spool:
+        """
+        Make a folder for the parts of a download that nobody may see yet.
+
+        :param name: what is being downloaded, for who finds the folder after a kill
+        :param owner: the task instance; what an earlier try of it left is removed
+        """
         ...
 
-
-class Spool:
-    """
-    A temporary folder that is removed at the end of a ``with``, or by ``remove`` at any time.
-
-    :param folder: where to make it; None means the system's folder for temporary files
-    :param name: what is being downloaded, for who finds the folder after a kill
-    """
-
-    def __init__(self, folder: Path | None, name: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f".{name[:32]}.", suffix=".part", dir=folder))
-
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """Remove the folder and all that is in it; a download that still runs can then no longer be published."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers of sets out, where the storage can do that."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -123,19 +90,19 @@ class StorageLocation:
         if not separator:
             scheme, rest = "", storage_path
         if "\0" in storage_path or "\n" in storage_path:
-            raise _wrong(storage_path, "it must not hold control characters")
+            raise wrong_path(storage_path, "it must not hold control characters")
         if scheme in ("file", "local", ""):
             if not os.path.isabs(rest):
-                raise _wrong(
+                raise wrong_path(
                     storage_path, "give an absolute folder such as /data/songs, or a URL such as s3://bucket/songs"
                 )
             return cls("", None, os.path.normpath(rest))
         authority, slash, key = rest.partition("/")
         url_conn_id, _, bucket = authority.rpartition("@")
         if not bucket:
-            raise _wrong(storage_path, "name a bucket or container, as in s3://bucket/songs")
+            raise wrong_path(storage_path, "name a bucket or container, as in s3://bucket/songs")
         if url_conn_id and conn_id and url_conn_id != conn_id:
-            raise _wrong(
+            raise wrong_path(
                 storage_path,
                 f"it names the connection {url_conn_id!r}, and storage_conn_id is {conn_id!r}; leave one out",
             )
@@ -148,7 +115,11 @@ def open_storage(location: StorageLocation) -> Storage:
 
     :raises RiffusionConfigurationError: the folder cannot be made, or the store's provider or connection is missing
     """
-    return ObjectStorage(location) if location.scheme else LocalStorage(location)
+    if not location.scheme:
+        return LocalStorage(location)
+    from airflow_provider_riffusion.object_storage import ObjectStorage
+
+    return ObjectStorage(location)
 
 
 class LocalStorage:
@@ -167,9 +138,11 @@ class LocalStorage:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _wrong(str(path), f"it cannot be looked at ({error.strerror}); check path and permissions") from error
+            raise wrong_path(
+                str(path), f"it cannot be looked at ({error.strerror}); check path and permissions"
+            ) from error
         if not stat.S_ISREG(status.st_mode):
-            raise _wrong(str(path), "there is something else than a file; choose another file_name")
+            raise wrong_path(str(path), "there is something else than a file; choose another file_name")
         return status.st_size
 
     def publish(self, spooled: Path, *names: str) -> None:
@@ -177,161 +150,43 @@ class LocalStorage:
         final.parent.mkdir(parents=True, exist_ok=True)
         spooled.replace(final)
         _sync(final.parent)
-        _register_lineage(self, final.as_uri())
+        register_lineage(self, final.as_uri())
 
     def delete(self, *names: str) -> None:
         self._folder.joinpath(*names).unlink(missing_ok=True)
 
-    def read(self, *names: str) -> bytes:
-        return self._folder.joinpath(*names).read_bytes()
+    def read(self, *names: str) -> bytes | None:
+        try:
+            return self._folder.joinpath(*names).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-    def spool(self, name: str) -> Spool:
+    def spool(self, name: str, owner: str | None = None) -> Spool:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             # In the same folder, because a rename is atomic only within one file system.
-            return Spool(self._folder, name)
+            return Spool(self._folder, name, owner)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise _wrong(
-                str(self._folder), f"nothing can be stored there ({error.strerror}); check path and permissions"
-            ) from error
-
-
-class ObjectStorage:
-    """A prefix of a bucket or container, through the Airflow provider of its scheme."""
-
-    def __init__(self, location: StorageLocation) -> None:
-        self._location = location
-        self._kind = _EXTRAS.get(location.scheme, "")
-        self._fs = _file_system(location)
-
-    def path(self, *names: str) -> str:
-        return f"{self._location.scheme}://{self._key(*names)}"
-
-    def size(self, *names: str) -> int | None:
-        with self._errors():
-            self._fs.invalidate_cache()
-            try:
-                info = self._fs.info(self._key(*names))
-            except FileNotFoundError:
-                return None
-        return int(info["size"]) if info["type"] == "file" else None
-
-    def publish(self, spooled: Path, *names: str) -> None:
-        with self._errors():
-            self._fs.put_file(str(spooled), self._key(*names), **_PUT_OPTIONS.get(self._kind, {}))
-        _register_lineage(self, self.path(*names))
-
-    def delete(self, *names: str) -> None:
-        with self._errors():
-            if self._fs.exists(self._key(*names)):
-                self._fs.rm_file(self._key(*names))
-
-    def read(self, *names: str) -> bytes:
-        with self._errors():
-            return bytes(self._fs.cat_file(self._key(*names)))
-
-    def spool(self, name: str) -> Spool:
-        return Spool(None, name)
-
-    def _key(self, *names: str) -> str:
-        return "/".join((self._location.path, *names))
+            raise storage_error(name, self._folder, error) from error
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
+        # On the folder itself, so that no lock file is left; the kernel lets go when the process ends.
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        deadline = time.monotonic() + _LOCK_SECONDS
         try:
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
+                except OSError:
+                    # A file system without locks.
+                    break
             yield
-        except (FileNotFoundError, PermissionError) as error:
-            raise _wrong(
-                self.path(),
-                f"the store refused ({error}); check the bucket and the connection {self._location.conn_id!r}",
-            ) from error
-
-
-def _file_system(location: StorageLocation) -> AbstractFileSystem:
-    from airflow.sdk.io import attach, has_fs
-
-    extra = _EXTRAS.get(location.scheme)
-    remedy = (
-        f"pip install 'airflow-provider-riffusion[{extra}]'" if extra else "install the Airflow provider of this scheme"
-    )
-    shown = f"{location.scheme}://{location.path}"
-    if not has_fs(location.scheme):
-        raise _wrong(shown, f"no installed provider serves {location.scheme}://; {remedy}")
-    try:
-        return attach(location.scheme, location.conn_id).fs
-    except ImportError as error:
-        raise _wrong(shown, f"{error}; {remedy}") from error
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """
-    A file of a set, as its manifest lists it.
-
-    :param name: what it is, such as ``vocals``
-    :param path: its file name, within the folder of the set
-    :param size: bytes
-    :param sha256: hexadecimal digest
-    """
-
-    name: str
-    path: str
-    size: int
-    sha256: str
-
-
-def publish_set(storage: Storage, folder: str, spooled: Path, files: Sequence[StoredFile], song_id: str) -> str:
-    """
-    Publish files that belong together; their manifest stands in the folder only while the set is complete.
-
-    Files of an earlier set are deleted where the new one has none of that name; all others in the folder stay.
-
-    :param folder: name of the folder in the storage
-    :param spooled: local folder with the files
-    :param song_id: the song, for the manifest
-    :return: the manifest's SHA-256, hexadecimal
-    """
-    old_paths = {file.path for file in read_manifest(storage, folder) or ()}
-    document = json.dumps({"song_id": song_id, "files": [asdict(file) for file in files]}, indent=1).encode()
-    manifest = spooled / MANIFEST
-    manifest.write_bytes(document)
-    for file in files:
-        # Raises for what cannot be replaced while the old set is still complete.
-        storage.size(folder, file.path)
-    storage.delete(folder, MANIFEST)
-    for file in files:
-        storage.publish(spooled / file.path, folder, file.path)
-    for path in old_paths - {file.path for file in files}:
-        storage.delete(folder, path)
-    storage.publish(manifest, folder, MANIFEST)
-    return hashlib.sha256(document).hexdigest()
-
-
-def read_manifest(storage: Storage, folder: str) -> list[StoredFile] | None:
-    """Read what a complete set consists of; None when it is incomplete, or its manifest is not ours."""
-    if storage.size(folder, MANIFEST) is None:
-        return None
-    try:
-        files = [StoredFile(**entry) for entry in json.loads(storage.read(folder, MANIFEST))["files"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    # Whoever can write a manifest must not have files outside of its folder deleted.
-    is_ours = all(
-        isinstance(file.path, str)
-        and file.path == os.path.basename(file.path)
-        and file.path not in ("", ".", "..", MANIFEST)
-        and isinstance(file.size, int)
-        for file in files
-    )
-    return files if is_ours else None
-
-
-def _register_lineage(storage: Any, uri: str) -> None:
-    from airflow.providers.common.compat.sdk import get_hook_lineage_collector
-
-    get_hook_lineage_collector().add_output_asset(context=storage, uri=uri)
+        finally:
+            os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:
@@ -347,5 +202,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _wrong(storage_path: str, remedy: str) -> RiffusionConfigurationError:
-    return RiffusionConfigurationError(f"storage_path is {storage_path!r}; {remedy}.")
+def register_lineage(storage: Any, uri: str) -> None:
+    """Tell Airflow that a file was written."""
+    from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+
+    get_hook_lineage_collector().add_output_asset(context=storage, uri=uri)

@@ -28,7 +28,9 @@ from airflow_provider_riffusion.operators.parameters import (
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_riffusion.storage import Spool, Storage, StoredFile
+    from airflow_provider_riffusion.spool import Spool
+    from airflow_provider_riffusion.stem_set import StoredFile
+    from airflow_provider_riffusion.storage import Storage
 
 IF_EXISTS = ("replace", "skip", "fail")
 
@@ -138,7 +140,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
             return found
 
         started = time.monotonic()
-        with storage.spool(name) as self._spool:
+        with storage.spool(name, _key(context)) as self._spool:
             download = self._download_stems if is_stems else self._download_audio
             result = download(storage, self._spool, name)
         self.log.info(
@@ -170,7 +172,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         return self._result(storage.path(name), file.size, file.sha256, file.content_type)
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
-        from airflow_provider_riffusion.storage import StoredFile, publish_set
+        from airflow_provider_riffusion.stem_set import StoredFile, publish_set
 
         try:
             stems = self.hook.download_stems(
@@ -190,7 +192,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
 
     def _found(self, storage: Storage, name: str, *, is_stems: bool) -> DownloadResult | None:
         """Decide by ``if_exists`` what to do about a file that is there already; None means to download."""
-        from airflow_provider_riffusion.storage import MANIFEST, read_manifest
+        from airflow_provider_riffusion.stem_set import MANIFEST, read_manifest
 
         size = storage.size(name, MANIFEST) if is_stems else storage.size(name)
         if size is None or self.if_exists == "replace":
@@ -258,6 +260,12 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
             from airflow_provider_riffusion.storage import StorageLocation
 
             StorageLocation.of(str(self.storage_path), self.storage_conn_id)
+
+
+def _key(context: Context) -> str | None:
+    """Name the task instance, the same in each of its tries."""
+    ti = context.get("ti")
+    return None if ti is None else f"{ti.dag_id}/{ti.task_id}/{ti.run_id}/{ti.map_index}"
 
 
 def _is_file_name(value: object) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_riffusion import storage
+from airflow_provider_riffusion import stem_set
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
-from airflow_provider_riffusion.storage import MANIFEST, LocalStorage, StorageLocation, StoredFile, open_storage
+from airflow_provider_riffusion.stem_set import MANIFEST, StoredFile
+from airflow_provider_riffusion.storage import LocalStorage, StorageLocation, open_storage
 
 
 def local(folder: Path) -> LocalStorage:
@@ -119,7 +120,7 @@ def publish_set(store: LocalStorage, names: list[str]) -> str:
         for name in names:
             (spool.path / name).write_bytes(name.encode())
         files = [StoredFile(Path(name).stem, name, len(name), "0" * 64) for name in names]
-        return storage.publish_set(store, "song.stems", spool.path, files, "song")
+        return stem_set.publish_set(store, "song.stems", spool.path, files, "song")
 
 
 def test_a_set_has_its_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +144,7 @@ def test_a_new_set_deletes_the_old_ones_files_and_no_others(tmp_path: Path) -> N
     (tmp_path / "song.stems" / "notes.txt").touch()
     publish_set(store, ["a.m4a", "c.m4a"])
     assert {path.name for path in (tmp_path / "song.stems").iterdir()} == {"a.m4a", "c.m4a", "notes.txt", MANIFEST}
-    assert [file.path for file in storage.read_manifest(store, "song.stems") or ()] == ["a.m4a", "c.m4a"]
+    assert [file.path for file in stem_set.read_manifest(store, "song.stems") or ()] == ["a.m4a", "c.m4a"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_foreign_manifest_deletes_nothing(tmp_path: Path, manifest: str) -> No
     (tmp_path / "victim").touch()
     (tmp_path / "song.stems").mkdir()
     (tmp_path / "song.stems" / MANIFEST).write_text(manifest)
-    assert storage.read_manifest(store, "song.stems") is None
+    assert stem_set.read_manifest(store, "song.stems") is None
     publish_set(store, ["a.m4a"])
     assert (tmp_path / "victim").exists()
 
@@ -181,5 +182,5 @@ def test_a_folder_in_the_place_of_a_stem_leaves_the_older_set(tmp_path: Path) ->
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even root cannot write")
 def test_a_folder_that_takes_no_files_is_named() -> None:
-    with pytest.raises(RiffusionConfigurationError, match="/proc/songs"):
-        local(Path("/proc/songs")).spool("song")
+    with pytest.raises(RiffusionConfigurationError, match="/sys/songs"):
+        local(Path("/sys/songs")).spool("song")

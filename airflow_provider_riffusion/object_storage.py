@@ -1,0 +1,194 @@
+"""Storage in a bucket or container: S3, Google Cloud Storage, Azure Blob, and what else Airflow has a provider for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
+from airflow_provider_riffusion.spool import Spool, storage_error, wrong_path
+from airflow_provider_riffusion.storage import StorageLocation, register_lineage
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+log = logging.getLogger(__name__)
+
+#: Our extra that installs the provider for a URL scheme.
+_EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "adls", "wasb", "wasbs", "az"), "azure"),
+}
+
+#: How long a broken off upload may take to remove its parts.
+_ABORT_SECONDS = 10.0
+_PART_BYTES = 8 * 2**20
+#: One upload with small parts: fsspec's defaults hold hundreds of megabytes of a wav in memory.
+_PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "s3": {"chunksize": _PART_BYTES, "max_concurrency": 2},
+    "gcs": {"chunksize": _PART_BYTES},
+    "azure": {"overwrite": True, "max_concurrency": 2},
+}
+
+
+class ObjectStorage:
+    """A prefix of a bucket or container, through the Airflow provider of its scheme."""
+
+    def __init__(self, location: StorageLocation) -> None:
+        self._location = location
+        self._kind = _EXTRAS.get(location.scheme, "")
+        self._has_bucket = False
+        with self._errors():
+            self._fs = _file_system(location)
+
+    def path(self, *names: str) -> str:
+        return f"{self._location.scheme}://{self._key(*names)}"
+
+    def size(self, *names: str) -> int | None:
+        with self._errors():
+            self._fs.invalidate_cache()
+            try:
+                info = self._fs.info(self._key(*names))
+            except FileNotFoundError:
+                self._check_bucket()
+                return None
+        return int(info["size"]) if info["type"] == "file" else None
+
+    def publish(self, spooled: Path, *names: str) -> None:
+        with self._errors():
+            _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind, {}))
+        register_lineage(self, self.path(*names))
+
+    def delete(self, *names: str) -> None:
+        with self._errors(), suppress(FileNotFoundError):
+            self._fs.rm_file(self._key(*names))
+
+    def read(self, *names: str) -> bytes | None:
+        with self._errors():
+            try:
+                return bytes(self._fs.cat_file(self._key(*names)))
+            except FileNotFoundError:
+                return None
+
+    def spool(self, name: str, owner: str | None = None) -> Spool:
+        folder = Path(tempfile.gettempdir())
+        try:
+            return Spool(folder, name, owner)
+        except OSError as error:
+            raise storage_error(name, folder, error) from error
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _key(self, *names: str) -> str:
+        return "/".join((self._location.path, *names))
+
+    def _check_bucket(self) -> None:
+        """Find out before a download is paid for, and once, that its bucket is missing."""
+        if self._has_bucket or not self._kind:
+            return
+        bucket = self._location.path.partition("/")[0]
+        try:
+            if self._kind == "gcs":
+                # Its info() takes an empty bucket that may not be looked at for a missing one.
+                self._fs.call("GET", "b/{}", bucket)
+            else:
+                self._fs.info(bucket)
+        except FileNotFoundError as error:
+            raise wrong_path(
+                self.path(), f"there is no bucket or container {bucket!r}; create it, or correct it"
+            ) from error
+        except Exception:
+            log.debug("Whether there is a bucket %s cannot be told", bucket, exc_info=True)
+        self._has_bucket = True
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Tell what a human must mend, which ends the task, from what may pass."""
+        try:
+            yield
+        except RiffusionError:
+            raise
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            if _is_refusal(error):
+                raise wrong_path(
+                    self.path(),
+                    f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}",
+                ) from error
+            raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from error
+
+
+#: What the libraries of the stores raise when they lack credentials, or these were refused.
+_CREDENTIAL_ERRORS = frozenset(
+    {
+        "ClientAuthenticationError",
+        "CredentialUnavailableError",
+        "DefaultCredentialsError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "RefreshError",
+    }
+)
+
+
+def _is_refusal(error: Exception) -> bool:
+    # azure-core and gcsfs name the status each in its own way, and gcsfs says 403 in words alone.
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return (
+        isinstance(error, FileNotFoundError | PermissionError | AirflowNotFoundException)
+        or status in (401, 403, 404)
+        or (isinstance(error, OSError) and str(error).startswith("Forbidden"))
+        or bool(_CREDENTIAL_ERRORS & {kind.__name__ for kind in type(error).__mro__})
+    )
+
+
+def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any]) -> None:
+    """Upload a file; when this is broken off, also by Airflow's timeout, so is the upload, and its parts go."""
+    if not fs.async_impl:
+        fs.put_file(str(spooled), key, **options)
+        return
+    from fsspec import Callback
+
+    def go_on(*_: int) -> None:
+        if not spooled.exists():
+            raise OSError(errno.ECANCELED, "The upload was broken off", str(spooled))
+
+    # Between two parts, because the libraries remove the parts of an upload that raises, and of no other.
+    callback = Callback(hooks={"go_on": go_on})
+    upload = asyncio.run_coroutine_threadsafe(fs._put_file(str(spooled), key, callback=callback, **options), fs.loop)
+    try:
+        upload.result()
+    except BaseException:
+        spooled.unlink(missing_ok=True)
+        with suppress(Exception):
+            upload.result(_ABORT_SECONDS)
+        raise
+
+
+def _file_system(location: StorageLocation) -> AbstractFileSystem:
+    from airflow.sdk.io import attach, has_fs
+
+    extra = _EXTRAS.get(location.scheme)
+    remedy = (
+        f"pip install 'airflow-provider-riffusion[{extra}]'" if extra else "install the Airflow provider of this scheme"
+    )
+    shown = f"{location.scheme}://{location.path}"
+    if not has_fs(location.scheme):
+        raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
+    if location.conn_id is not None:
+        # Raises when there is none; the S3 provider would go on with whatever credentials the machine has.
+        BaseHook.get_connection(location.conn_id)
+    try:
+        return attach(location.scheme, location.conn_id).fs
+    except (ImportError, ValueError) as error:
+        raise wrong_path(shown, f"{error}; {remedy}") from error

@@ -1,0 +1,79 @@
+"""Files that belong together: their manifest stands in their folder only while the set is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from airflow_provider_riffusion.storage import Storage
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """
+    A file of a set, as its manifest lists it.
+
+    :param name: what it is, such as ``vocals``
+    :param path: its file name, within the folder of the set
+    :param size: bytes
+    :param sha256: hexadecimal digest
+    """
+
+    name: str
+    path: str
+    size: int
+    sha256: str
+
+
+def publish_set(storage: Storage, folder: str, spooled: Path, files: Sequence[StoredFile], song_id: str) -> str:
+    """
+    Publish files that belong together; their manifest stands in the folder only while the set is complete.
+
+    Files of an earlier set are deleted where the new one has none of that name; all others in the folder stay.
+
+    :param folder: name of the folder in the storage
+    :param spooled: local folder with the files
+    :param song_id: the song, for the manifest
+    :return: the manifest's SHA-256, hexadecimal
+    """
+    document = json.dumps({"song_id": song_id, "files": [asdict(file) for file in files]}, indent=1).encode()
+    manifest = spooled / MANIFEST
+    manifest.write_bytes(document)
+    with storage.exclusive():
+        old_paths = {file.path for file in read_manifest(storage, folder) or ()}
+        for file in files:
+            # Raises for what cannot be replaced while the old set is still complete.
+            storage.size(folder, file.path)
+        storage.delete(folder, MANIFEST)
+        for file in files:
+            storage.publish(spooled / file.path, folder, file.path)
+        for path in old_paths - {file.path for file in files}:
+            storage.delete(folder, path)
+        storage.publish(manifest, folder, MANIFEST)
+    return hashlib.sha256(document).hexdigest()
+
+
+def read_manifest(storage: Storage, folder: str) -> list[StoredFile] | None:
+    """Read what a complete set consists of; None when it is incomplete, or its manifest is not ours."""
+    document = storage.read(folder, MANIFEST)
+    if document is None:
+        return None
+    try:
+        files = [StoredFile(**entry) for entry in json.loads(document)["files"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    # Whoever can write a manifest must not have files outside of its folder deleted.
+    is_ours = all(
+        isinstance(file.path, str)
+        and file.path == os.path.basename(file.path)
+        and file.path not in ("", ".", "..", MANIFEST)
+        and isinstance(file.size, int)
+        for file in files
+    )
+    return files if is_ours else None

@@ -1,0 +1,108 @@
+"""Which stores to test, their servers, and a worker that downloads into them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, cast
+
+import pytest
+
+from tests.stores.servers import CONN_ID, S3, AzureBlob, Bucket, GoogleCloudStorage, LocalFolder, Store
+from tests.stores.worker import Worker, worker
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stores", default="local,s3", help="of local, s3, azure and gcs, divided by commas")
+    parser.addoption("--kills", default=10, type=int, help="how many downloads of each kind are killed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store" in metafunc.fixturenames:
+        names = metafunc.config.getoption("stores").split(",")
+        if "bucket" in metafunc.fixturenames:
+            names = [name for name in names if name != "local"]
+        metafunc.parametrize("store", names, indirect=True, scope="session")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if FIGURES in config.stash:
+        terminalreporter.section("figures")
+        for line in config.stash[FIGURES]:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Print a line at the end of the run."""
+    return pytestconfig.stash.setdefault(FIGURES, []).append
+
+
+@pytest.fixture(scope="session")
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with an empty bucket."""
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("store")
+        match request.param:
+            case "local":
+                yield LocalFolder(folder)
+            case "s3":
+                yield S3(stack)
+            case "azure":
+                yield AzureBlob(stack, folder)
+            case "gcs":
+                yield GoogleCloudStorage(stack)
+            case other:
+                raise pytest.UsageError(f"--stores: there is no {other!r}; use local, s3, azure and gcs")
+
+
+@pytest.fixture
+def bucket(store: Store) -> Bucket:
+    """A store that is a server."""
+    return cast("Bucket", store)
+
+
+@pytest.fixture
+def connect_store(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Mapping[str, Any]], None]:
+    """Set a connection: ``connect_store(conn_id, value)``."""
+
+    def connect(conn_id: str, value: Mapping[str, Any]) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+
+    return connect
+
+
+@pytest.fixture(autouse=True)
+def connections(
+    request: pytest.FixtureRequest,
+    connection: None,
+    connect_store: Callable[[str, Mapping[str, Any]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connections of the emulator and of the store."""
+    # gcsfs asks a second service, which speaks gRPC and has no stand-in, what kind of bucket it has.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    store = request.getfixturevalue("store") if "store" in request.fixturenames else None
+    if store is not None and store.name != "local":
+        connect_store(CONN_ID, store.connection(store.endpoint))
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """A folder of the bucket that no other test uses."""
+    return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+
+
+@pytest.fixture
+def storage_path(store: Store, prefix: str) -> str:
+    return f"{store.url()}/{prefix}"
+
+
+@pytest.fixture
+def downloads(store: Store, connections: None) -> Iterator[Worker]:
+    """A worker."""
+    with worker(*store.modules) as running:
+        yield running

@@ -1,0 +1,295 @@
+"""Downloads into each store, over the store's own protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_provider_riffusion.emulator import Emulator, Song
+from airflow_provider_riffusion.exceptions import (
+    RiffusionConfigurationError,
+    RiffusionDownloadError,
+    RiffusionFileExistsError,
+    RiffusionStorageError,
+)
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+from tests.stores.proxy import breaking
+from tests.stores.servers import Bucket, Store, bucket_url
+from tests.stores.worker import Worker, worker
+
+WAV_BYTES_PER_SECOND = 44_100 * 4
+FORMATS = ("mp3", "wav", "stems")
+
+
+def download(song_id: str, download_format: str, storage_path: str, **parameters: Any) -> Any:
+    operator = RiffusionDownloadOperator(
+        task_id="t", song_id=song_id, download_format=download_format, storage_path=storage_path, **parameters
+    )
+    return operator.execute({})
+
+
+def whole(emulator: Emulator, song_id: str, download_format: str, name: str | None = None) -> dict[str, bytes]:
+    """Tell the files of a download, without a manifest."""
+    name = name or f"{song_id}.{download_format}"
+    if download_format != "stems":
+        return {name: emulator.audio(song_id, download_format)}
+    return {f"{name}/{stem}.m4a": content for stem, content in emulator.stems(song_id).items()}
+
+
+def without_manifests(objects: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in objects.items() if not name.endswith("/manifest.json")}
+
+
+def left_in_spools() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(".*.part"))
+
+
+@pytest.mark.parametrize("download_format", FORMATS)
+def test_a_song_arrives_byte_for_byte(
+    store: Store, emulator: Emulator, storage_path: str, prefix: str, download_format: str
+) -> None:
+    song_id = emulator.songs[0].id
+    result = download(song_id, download_format, storage_path)
+    objects = store.objects(prefix)
+    assert without_manifests(objects) == whole(emulator, song_id, download_format)
+    assert result["path"].endswith(f"/{prefix}/{song_id}.{download_format}")
+    if download_format == "stems":
+        manifest = json.loads(objects[f"{song_id}.stems/manifest.json"])
+        assert {file["path"]: file["size"] for file in manifest["files"]} == {
+            name.rpartition("/")[2]: len(content) for name, content in without_manifests(objects).items()
+        }
+
+
+@pytest.mark.parametrize("download_format", FORMATS)
+def test_if_exists(store: Store, emulator: Emulator, storage_path: str, prefix: str, download_format: str) -> None:
+    old, new = (emulator.add_song(Song(song_id)).id for song_id in ("old", "new"))
+    download(old, download_format, storage_path, file_name="song")
+    emulator.clear()
+
+    skipped = download(new, download_format, storage_path, file_name="song", if_exists="skip")
+    assert skipped["skipped"]
+    with pytest.raises(RiffusionFileExistsError, match="song is there already, and if_exists is 'fail'"):
+        download(new, download_format, storage_path, file_name="song", if_exists="fail")
+    assert emulator.requests == []
+    assert without_manifests(store.objects(prefix)) == whole(emulator, old, download_format, "song")
+
+    download(new, download_format, storage_path, file_name="song", if_exists="replace")
+    assert without_manifests(store.objects(prefix)) == whole(emulator, new, download_format, "song")
+
+
+@pytest.mark.parametrize("download_format", FORMATS)
+def test_a_failed_download_changes_nothing(
+    store: Store, emulator: Emulator, storage_path: str, prefix: str, download_format: str, no_backoff: None
+) -> None:
+    song_id = emulator.songs[0].id
+    download(song_id, download_format, storage_path)
+    before, spools = store.objects(prefix), left_in_spools()
+    emulator.fault("truncate", path="music/download")
+    with pytest.raises(RiffusionDownloadError):
+        download(song_id, download_format, storage_path)
+    assert store.objects(prefix) == before
+    assert store.unfinished() == []
+    assert left_in_spools() == spools
+
+
+def test_a_store_that_breaks_keeps_the_old_file(
+    bucket: Bucket, emulator: Emulator, prefix: str, connect_store: Callable[..., None]
+) -> None:
+    song_id = emulator.add_song(Song("long", duration_s=80 * 2**20 / WAV_BYTES_PER_SECOND)).id
+    bucket.put(f"{prefix}/long.wav", b"old")
+    spools = left_in_spools()
+    with breaking(bucket.endpoint, after_bytes=3 * 2**20) as endpoint:
+        connect_store("breaking", bucket.connection(endpoint))
+        with pytest.raises(RiffusionStorageError, match="the store failed"):
+            download(song_id, "wav", f"{bucket_url(bucket, 'breaking')}/{prefix}")
+    assert bucket.objects(prefix) == {"long.wav": b"old"}
+    assert bucket.unfinished() == []
+    assert left_in_spools() == spools
+
+
+def test_nothing_is_visible_before_it_is_whole(
+    store: Store,
+    emulator: Emulator,
+    storage_path: str,
+    prefix: str,
+    downloads: Worker,
+    figure: Callable[[str], None],
+) -> None:
+    song_id = emulator.add_song(Song("long", duration_s=45 * 10**6 / WAV_BYTES_PER_SECOND)).id
+    downloads.start(song_id=song_id, download_format="wav", storage_path=storage_path)
+    ended = threading.Event()
+    ends: list[int] = []
+
+    def wait() -> None:
+        ends.append(downloads.end().code)
+        ended.set()
+
+    threading.Thread(target=wait).start()
+    looks = 0
+    while not ended.is_set():
+        seen = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
+        assert seen in ({}, whole(emulator, song_id, "wav"))
+        looks += 1
+    figure(f"{store.name}: looked at {looks} times during one upload, and no part was visible")
+    assert looks > 1
+    assert ends == [0]
+    assert store.objects(prefix) == whole(emulator, song_id, "wav")
+
+
+def test_memory_does_not_grow_with_the_size_of_a_song(
+    store: Store, emulator: Emulator, storage_path: str, downloads: Worker, figure: Callable[[str], None]
+) -> None:
+    peaks = []
+    for name, size in (("tiny", 1000), ("usual", 45 * 10**6), ("huge", 200 * 10**6)):
+        emulator.add_song(Song(name, duration_s=size / WAV_BYTES_PER_SECOND))
+        ended = downloads.run(song_id=name, download_format="wav", storage_path=storage_path)
+        assert ended.peak_megabytes is not None
+        peaks.append(ended.peak_megabytes)
+    tiny, usual, huge = peaks
+    figure(f"{store.name}: peak memory {tiny:.0f} MB for 1 kB, {usual:.0f} MB for 45 MB, {huge:.0f} MB for 200 MB")
+    assert huge - usual <= 8
+    assert huge - tiny <= 128
+
+
+def test_a_missing_bucket_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
+    with pytest.raises(RiffusionConfigurationError, match="there is no bucket or container 'missing'; create it"):
+        download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, name='missing')}/songs")
+    assert emulator.requests == []
+
+
+def test_a_refused_credential_ends_the_task_before_the_download(
+    bucket: Bucket, emulator: Emulator, connect_store: Callable[..., None]
+) -> None:
+    with bucket.refusing() as connection:
+        connect_store("refused", connection)
+        with pytest.raises(RiffusionConfigurationError, match=r"the store refused .*check the bucket and .*'refused'"):
+            download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, 'refused')}/songs")
+    assert emulator.requests == []
+
+
+def test_a_connection_that_is_not_there_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
+    with pytest.raises(RiffusionConfigurationError, match="'nowhere'"):
+        download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, 'nowhere')}/songs")
+    assert emulator.requests == []
+
+
+@pytest.mark.parametrize("way", ["execution_timeout", "on_kill"])
+def test_an_upload_that_is_broken_off_leaves_nothing(
+    bucket: Bucket, emulator: Emulator, storage_path: str, prefix: str, way: str
+) -> None:
+    song_id = emulator.add_song(Song("long", duration_s=200 * 10**6 / WAV_BYTES_PER_SECOND)).id
+    operator = RiffusionDownloadOperator(task_id="t", song_id=song_id, download_format="wav", storage_path=storage_path)
+    spools, ended = left_in_spools(), threading.Event()
+
+    def strike(_: int, __: FrameType | None) -> None:
+        if way == "on_kill":
+            operator.on_kill()
+        elif not ended.is_set():
+            raise AirflowTaskTimeout("Timeout")
+
+    def watch() -> None:
+        while not ended.is_set():
+            # Only S3 shows an upload that goes on; elsewhere it begins when the spooled file is whole.
+            is_spooled = any((spool / "long.wav").exists() for spool in left_in_spools() if spool not in spools)
+            if is_spooled and (bucket.name != "s3" or bucket.unfinished()):
+                os.kill(os.getpid(), signal.SIGUSR1)
+                return
+            time.sleep(0.001)
+
+    previous = signal.signal(signal.SIGUSR1, strike)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with suppress(AirflowTaskTimeout, RiffusionStorageError, RiffusionConfigurationError):
+            operator.execute({})
+            ended.set()
+    finally:
+        ended.set()
+        watcher.join()
+        signal.signal(signal.SIGUSR1, previous)
+    assert bucket.unfinished() == []
+    assert bucket.objects(prefix) in ({}, whole(emulator, song_id, "wav"))
+    assert left_in_spools() == spools
+
+
+# --- kills and contention
+
+
+@pytest.mark.parametrize("download_format", ["wav", "stems"])
+def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
+    store: Store,
+    emulator: Emulator,
+    storage_path: str,
+    prefix: str,
+    downloads: Worker,
+    download_format: str,
+    pytestconfig: pytest.Config,
+    figure: Callable[[str], None],
+) -> None:
+    # S3 gets its file in several parts.
+    seconds = 20 * 2**20 / WAV_BYTES_PER_SECOND if store.name != "local" else 30
+    songs = [emulator.add_song(Song(name, duration_s=seconds, stem_padding=500_000)).id for name in ("a", "b")]
+    files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
+    parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
+    longest = max(downloads.run(song_id=song_id, **parameters).seconds for song_id in songs)
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    kills = pytestconfig.getoption("kills")
+    killed = replaced = 0
+    for number in range(kills):
+        song_id, expected = songs[number % 2], files[number % 2]
+        ended = downloads.run(moments.uniform(0, longest), song_id=song_id, **parameters)
+        killed += ended.code == -signal.SIGKILL
+        found = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
+        manifest = found.pop("song/manifest.json", None)
+        for name, content in found.items():
+            assert content in [each[name] for each in files], f"{name} is partial after a kill"
+        if manifest is not None or download_format == "wav":
+            assert found in files
+        replaced += found == expected
+        assert downloads.run(song_id=song_id, **parameters).code == 0
+        assert without_manifests(store.objects(prefix)) == expected, "a rerun leaves only the whole song"
+    figure(
+        f"{store.name}, {download_format}: {killed} of {kills} killed within {longest:.2f} s (seed {seed}), "
+        f"{replaced} when it was stored already; nothing partial; {len(store.unfinished())} unfinished uploads left"
+    )
+    assert killed > kills / 2
+
+
+@pytest.mark.parametrize("download_format", ["wav", "stems"])
+def test_two_tasks_that_write_the_same_path_leave_one_whole_file(
+    store: Store,
+    emulator: Emulator,
+    storage_path: str,
+    prefix: str,
+    downloads: Worker,
+    download_format: str,
+) -> None:
+    songs = [emulator.add_song(Song(name, duration_s=10, stem_padding=100_000)).id for name in ("a", "b")]
+    files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
+    with worker(*store.modules) as other:
+        for _ in range(5):
+            for each, song_id in zip((downloads, other), songs, strict=True):
+                each.start(
+                    song_id=song_id, download_format=download_format, storage_path=storage_path, file_name="song"
+                )
+            assert [downloads.end().code, other.end().code] == [0, 0]
+            found = without_manifests(store.objects(prefix))
+            if download_format == "wav" or store.name == "local":
+                assert found in files
+            else:
+                # A bucket has no lock: the stems may be of both songs, each of them whole.
+                assert all(content in [each[name] for each in files] for name, content in found.items())
