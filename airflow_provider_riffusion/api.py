@@ -27,6 +27,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSubscriptionError,
     RiffusionUnauthorizedError,
 )
+from airflow_provider_riffusion.texts import printable
 
 DEFAULT_BASE_URL = "https://api.useapi.net"
 ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts"
@@ -44,6 +45,8 @@ DOWNLOAD_FORMATS = (*AUDIO_FORMATS, STEMS)
 
 _MAX_MESSAGE_LENGTH = 500
 _ERROR_KEYS = frozenset({"error", "message", "code"})
+#: JSON can hold them; UTF-8 has no lone surrogates, which cutting an emoji in half makes, and PostgreSQL takes no NUL.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -148,9 +151,9 @@ class Account:
 
 def broken_accounts_error(accounts: Sequence[Account]) -> RiffusionPendingError:
     """Build the error for accounts of which every request would be answered with HTTP 596."""
-    api_message = "; ".join(f"{account.user_id}: {account.error}" for account in accounts)[:_MAX_MESSAGE_LENGTH]
+    api_message = _line("; ".join(f"{account.user_id}: {account.error}" for account in accounts))
     return RiffusionPendingError(
-        _pending_message(api_message, ", ".join(account.user_id for account in accounts)),
+        _pending_message(api_message, _line(", ".join(account.user_id for account in accounts))),
         api_message=api_message,
         request=str(accounts_request()),
     )
@@ -176,7 +179,7 @@ def parse_time(value: datetime | str | None) -> datetime | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else None
 
 
 def _number(value: object) -> float | None:
@@ -400,14 +403,23 @@ def _code_and_message(payload: object) -> tuple[int | str | None, str]:
     message = next((text for key in ("error", "message", "reason") if (text := _error_text(payload.get(key)))), "")
     if isinstance(code, str) and code.isdecimal() and len(code) <= 3:
         code = int(code)
+    if isinstance(code, str):
+        code = _line(code)
     return (code if isinstance(code, int | str) else None), message
 
 
 def _error_text(error: object) -> str:
     if isinstance(error, dict):
         error = next((error[key] for key in ("message", "error", "code") if error.get(key)), error)
-    text = error if isinstance(error, str) else "" if error is None else json.dumps(error)
-    return " ".join(text[:_MAX_MESSAGE_LENGTH].split())
+    try:
+        return _line(error if isinstance(error, str) else "" if error is None else json.dumps(error))
+    except RecursionError:
+        return "(deeply nested JSON)"
+
+
+def _line(text: str) -> str:
+    """Make one short line of what a server says, so that it can neither break a log's lines nor steer a terminal."""
+    return printable(" ".join(text[:_MAX_MESSAGE_LENGTH].split()), _MAX_MESSAGE_LENGTH)
 
 
 def parse_download_url(payload: object, request: Request) -> str:
@@ -419,4 +431,7 @@ def parse_download_url(payload: object, request: Request) -> str:
     """
     if isinstance(payload, dict) and isinstance(url := payload.get("url"), str) and url:
         return url
+    if not isinstance(payload, dict):
+        # Its content is not shown: it may hold signed URLs.
+        raise _unexpected_shape("an object with a URL", payload, request)
     raise _error(200, payload, request)

@@ -90,6 +90,8 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
     """Bytes of the ID3v2 tag plus the byte count of the Xing/Info frame, which counts from its own frame on."""
     audio_start = 0
     tag = read_at(0, _ID3_HEADER_BYTES)
+    if len(tag) < _ID3_HEADER_BYTES:
+        return 0
     if tag.startswith(b"ID3"):
         has_footer = tag[5] & 0x10
         size = 0

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_riffusion.api import DEFAULT_BASE_URL
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
+from airflow_provider_riffusion.texts import shown_value
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -55,24 +56,25 @@ class ConnectionSettings:
         :param connection: the connection
         :raises RiffusionConfigurationError: a field is wrong; the message names it
         """
-        reader = _Reader(connection.conn_id, connection.extra_dejson)
-        if not isinstance(reader.extras, dict):
-            raise reader.error("extra", reader.extras, "it must be a JSON object")
         password = connection.password or ""
         # A token holds a colon, so that a connection URI takes it apart.
         token = f"{connection.login}:{password}" if connection.login else password
         token = token.strip()
+        reader = _Reader(connection.conn_id, connection.extra_dejson, token)
+        if not isinstance(reader.extras, dict):
+            raise reader.error("extra", reader.extras, "it must be a JSON object")
         if not _TOKEN.fullmatch(token):
             raise reader.error(
                 "password",
-                "(hidden)" if token else "(empty)",
+                token,
                 "put the useapi.net API token there, without spaces or line breaks",
+                shown="(hidden)" if token else "(empty)",
             )
         defaults = cls(base_url="", token="")
         return cls(
             base_url=_base_url(connection, reader),
             token=token,
-            user_id=reader.text("user_id"),
+            user_id=reader.line("user_id"),
             storage_path=reader.text("storage_path"),
             timeout=reader.positive("timeout", defaults.timeout),
             low_speed_limit=reader.positive("low_speed_limit", defaults.low_speed_limit),
@@ -84,11 +86,15 @@ class ConnectionSettings:
         """Take the token out of what a server sent: one that echoes requests must not get it into an error or XCom."""
         if len(self.token) < _SHORTEST_SECRET:
             return content
-        for form in (self.token, quote(self.token, safe="")):
+        quoted = quote(self.token, safe="")
+        # Escapes come in either case. The token itself last, and again where "***" has closed a gap in one.
+        for form in (quoted, re.sub("%..", lambda escape: escape[0].lower(), quoted), self.token):
             if isinstance(content, bytes):
-                content = content.replace(form.encode(), b"***")
+                while form.encode() in content:
+                    content = content.replace(form.encode(), b"***")
             else:
-                content = content.replace(form, "***")
+                while form in content:
+                    content = content.replace(form, "***")
         return content
 
     def hide_token_in(self, error: RiffusionError) -> None:
@@ -105,9 +111,13 @@ class _Reader:
 
     conn_id: str
     extras: Mapping[str, Any]
+    token: str = field(repr=False)
 
-    def error(self, name: str, value: object, remedy: str) -> RiffusionConfigurationError:
-        shown = value if isinstance(value, str) and value.startswith("(") else repr(value)[:120]
+    def error(self, name: str, value: object, remedy: str, *, shown: str | None = None) -> RiffusionConfigurationError:
+        if shown is None:
+            # Whoever writes the token into the wrong field must not read it in a log.
+            has_token = len(self.token) >= _SHORTEST_SECRET and self.token in str(value)
+            shown = "(hidden)" if has_token else shown_value(value)
         return RiffusionConfigurationError(f"Connection {self.conn_id!r}: {name} is {shown}; {remedy}.")
 
     def text(self, name: str) -> str | None:
@@ -117,6 +127,12 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise self.error(f"extra {name}", value, "it must be text")
         return str(value).strip() or None
+
+    def line(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and (len(value) > 1024 or not value.isprintable()):
+            raise self.error(f"extra {name}", value, "it must be one line of text")
+        return value
 
     def positive(self, name: str, default: float) -> float:
         value = self.extras.get(name)
@@ -142,7 +158,7 @@ class _Reader:
         value = self._boolean_or_other(name)
         if value is None:
             return default
-        if isinstance(value, bool) or (isinstance(value, str) and Path(value).exists()):
+        if isinstance(value, bool) or (isinstance(value, str) and _exists(value)):
             return value
         raise self.error(f"extra {name}", value, "it must be true, false or the path of a CA bundle that exists")
 
@@ -153,6 +169,14 @@ class _Reader:
         if isinstance(value, str):
             return {"": None, "true": True, "1": True, "false": False, "0": False}.get(value.strip().lower(), value)
         return value
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        # Such as a name that is too long.
+        return False
 
 
 def is_loopback(host: str) -> bool:
@@ -171,15 +195,16 @@ def _base_url(connection: Connection, reader: _Reader) -> str:
     if "://" not in written:
         is_bare_ipv6 = written.count(":") > 1 and not written.startswith("[")
         written = f"{schema or 'https'}://{f'[{written}]' if is_bare_ipv6 else written}"
+    if re.search("[@?#]", written):
+        remedy = "it must hold no user, query or fragment; the token is the password"
+        raise reader.error("host", connection.host, remedy, shown="(hidden)")
     try:
         url = urlsplit(written)
         host, port = url.hostname, url.port
     except ValueError:
         raise reader.error("host", connection.host, "it must be a URL such as https://api.useapi.net") from None
-    if url.scheme not in _DEFAULT_PORTS or not host or re.search(r"[\s\\]", written):
+    if url.scheme not in _DEFAULT_PORTS or not host or re.search(r"[\s\\]", written) or not written.isprintable():
         raise reader.error("host", connection.host, "it must be a host name or an http(s) URL")
-    if url.username is not None or url.query or url.fragment:
-        raise reader.error("host", "(hidden)", "it must hold no user, query or fragment; the token is the password")
     if schema and schema != url.scheme:
         raise reader.error("schema", connection.schema, f"the host says {url.scheme}; leave one of them out")
     if port is not None and connection.port and int(connection.port) != port:
@@ -191,6 +216,8 @@ def _base_url(connection: Connection, reader: _Reader) -> str:
             'plain http would send the token unencrypted; use https, or set the extra "allow_http"',
         )
     port = port or connection.port
+    if port and not 0 < int(port) < 65536:
+        raise reader.error("port", port, "it must be a number from 1 to 65535")
     bracketed = f"[{host}]" if ":" in host else host
     authority = f"{bracketed}:{port}" if port and int(port) != _DEFAULT_PORTS[url.scheme] else bracketed
     return f"{url.scheme}://{authority}{url.path.rstrip('/')}"

@@ -21,6 +21,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSubscriptionError,
     RiffusionUnauthorizedError,
 )
+from airflow_provider_riffusion.texts import shown_value
 
 MAX_PROMPTS = 3
 MAX_REFERENCE_LENGTH = 1024
@@ -119,17 +120,21 @@ def parse_created(payload: object, request: Request) -> list[str]:
     :raises RiffusionApiError: the reply is an error
     :raises RiffusionModerationError: the prompt was moderated
     """
+    entries: object = payload
     if isinstance(payload, dict):
-        lists = (payload[key] for key in ("jobs", "songs") if isinstance(payload.get(key), list))
-        entries = next(lists, [{"id": payload.get("job_id") or payload.get("id")}])
-    else:
-        entries = payload if isinstance(payload, list) else []
-    found = [entry.get("id") or entry.get("job_id") for entry in entries if isinstance(entry, dict)]
-    ids = list(dict.fromkeys(str(song_or_job_id) for song_or_job_id in found if is_song_id(song_or_job_id)))
+        entries = next((payload[key] for key in ("jobs", "songs") if isinstance(payload.get(key), list)), None)
+    found = [_id_of(entry, "id", "job_id") for entry in entries] if isinstance(entries, list) else []
+    if not any(found):
+        found = [_id_of(payload, "job_id", "id")]
+    ids = list(dict.fromkeys(song_or_job_id for song_or_job_id in found if song_or_job_id))
     if not ids:
         # Only then: a reply that names ids has created them, whatever else it says.
         raise_if_error(payload, request)
     return ids
+
+
+def _id_of(entry: object, *keys: str) -> str | None:
+    return next((entry[key] for key in keys if is_song_id(entry.get(key))), None) if isinstance(entry, dict) else None
 
 
 def may_have_created(error: RiffusionError) -> bool:
@@ -207,7 +212,7 @@ def _number(lowest: int, highest: int) -> Callable[[str, object], int]:
     def check(name: str, value: object) -> int:
         try:
             number = None if isinstance(value, bool | float) else int(value)  # type: ignore[call-overload]  # what int() does not take is caught
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or not lowest <= number <= highest:
             raise _wrong(name, value, f"use a whole number from {lowest} to {highest}")
@@ -217,4 +222,4 @@ def _number(lowest: int, highest: int) -> Callable[[str, object], int]:
 
 
 def _wrong(name: str, value: object, remedy: str) -> RiffusionConfigurationError:
-    return RiffusionConfigurationError(f"{name} is {repr(value)[:120]}; {remedy}.")
+    return RiffusionConfigurationError(f"{name} is {shown_value(value)}; {remedy}.")

@@ -119,7 +119,7 @@ class RiffusionTooLargeError(RiffusionDownloadError, AirflowFailException):
 
 
 class RiffusionStorageError(RiffusionError):
-    """The storage failed: no space is left, or the store cannot be reached; what stood there stays as it was."""
+    """The storage failed: no space is left, or the store cannot be reached."""
 
 
 class RiffusionStemsError(RiffusionError, AirflowFailException):

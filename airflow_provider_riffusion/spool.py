@@ -9,6 +9,9 @@ import tempfile
 from pathlib import Path
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError, RiffusionStorageError
+from airflow_provider_riffusion.texts import printable
+
+_PATH_LENGTH = 500
 
 
 class Spool:
@@ -50,10 +53,10 @@ def storage_error(name: str, folder: Path, error: OSError) -> RiffusionError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
         return wrong_path(str(folder), f"nothing can be stored there ({error.strerror}); check path and permissions")
     return RiffusionStorageError(
-        f"{name!r} was not stored, and what stood there is as it was: {folder} failed ({error.strerror}). "
-        "Free space there if that is what it lacks; the task's retries may then succeed."
+        f"{name!r} was not stored: {folder} failed ({error.strerror}). Free space there if that is what it lacks; the "
+        "task's retries may then succeed."
     )
 
 
 def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:
-    return RiffusionConfigurationError(f"storage_path is {storage_path!r}; {remedy}.")
+    return RiffusionConfigurationError(f"storage_path is {printable(storage_path, _PATH_LENGTH)!r}; {remedy}.")

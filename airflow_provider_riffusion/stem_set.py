@@ -70,10 +70,12 @@ def read_manifest(storage: Storage, folder: str) -> list[StoredFile] | None:
         return None
     # Whoever can write a manifest must not have files outside of its folder deleted.
     is_ours = all(
-        isinstance(file.path, str)
+        all(isinstance(text, str) and text.isprintable() for text in (file.name, file.path, file.sha256))
         and file.path == os.path.basename(file.path)
         and file.path not in ("", ".", "..", MANIFEST)
-        and isinstance(file.size, int)
+        and len(os.fsencode(file.path)) <= 255
+        and type(file.size) is int
+        and file.size >= 0
         for file in files
     )
     return files if is_ours else None

@@ -168,7 +168,7 @@ def _safe_name(raw_name: str, taken: set[str]) -> str:
 def _shape(value: object) -> str:
     """Describe a JSON value by its outline, never by its content."""
     if isinstance(value, dict):
-        return f"an object with the keys {[str(key)[:40] for key in list(value)[:10]]}"
+        return f"an object with the keys {[str(key)[:40] for key in list(value)[:10]]}"[:500]
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, str):

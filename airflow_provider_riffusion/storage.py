@@ -89,7 +89,7 @@ class StorageLocation:
         scheme, separator, rest = storage_path.partition("://")
         if not separator:
             scheme, rest = "", storage_path
-        if "\0" in storage_path or "\n" in storage_path:
+        if not storage_path.isprintable():
             raise wrong_path(storage_path, "it must not hold control characters")
         if scheme in ("file", "local", ""):
             if not os.path.isabs(rest):

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError
+from airflow_provider_riffusion.texts import printable
 
 _PORTS = {"https": 443, "http": 80}
 #: Parsers disagree about where the host ends in a URL with one of these.
@@ -26,9 +27,11 @@ def shown(url: str) -> str:
     """Name a URL in a message, without its query: a signature there is a secret."""
     try:
         parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
     except ValueError:
         return "an invalid URL"
+    # Where there is no host, user and password stand in what is taken for the path.
+    host, path = (parts.netloc, parts.path) if parts.netloc else (parts.path, "")
+    return printable(f"{parts.scheme}://{host.rpartition('@')[2]}{path}", 200)
 
 
 def joined(url: str, location: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_riffusion.api import is_song_id
+from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -51,9 +54,24 @@ class TaskState:
         return self._store is not None
 
     def load_create(self) -> SavedCreate | None:
-        """Return the create that an earlier try, or this one, has sent."""
+        """
+        Return the create that an earlier try, or this one, has sent.
+
+        :raises RiffusionCreateUncertainError: what is kept cannot be read, such as that of another version
+        """
         saved = self._get(_CREATE_KEY)
-        return SavedCreate(**saved) if isinstance(saved, dict) else None
+        if saved is None:
+            return None
+        create = _create_of(saved)
+        if create is None:
+            # So that clearing the task, which a human does after a look, creates.
+            self.forget_create()
+            raise RiffusionCreateUncertainError(
+                "An earlier try has sent a create, and this version of the provider cannot read what it kept of it. It "
+                "was not sent again, because songs cost money. Look for its songs in the library: if they are there, "
+                "use their ids and mark this task successful; if not, clear this task, which creates them."
+            )
+        return create
 
     def save_create(self, create: SavedCreate) -> None:
         """Keep a create; what is kept already is overwritten."""
@@ -88,7 +106,7 @@ class TaskState:
     def load_failures(self) -> int:
         """Return how many polls have failed one after another."""
         failures = self._get(_FAILURES_KEY)
-        return failures if isinstance(failures, int) else 0
+        return max(0, failures) if isinstance(failures, int) else 0
 
     def save_failures(self, failures: int) -> None:
         """Keep how many polls have failed one after another."""
@@ -111,3 +129,20 @@ class TaskState:
             self._memory.pop(key, None)
         else:
             self._store.delete(key)
+
+
+def _create_of(saved: object) -> SavedCreate | None:
+    """Read a create that was kept, without what only a later version knows; None when it is none."""
+    if not isinstance(saved, dict):
+        return None
+    try:
+        create = SavedCreate(**{field.name: saved[field.name] for field in fields(SavedCreate) if field.name in saved})
+    except TypeError:
+        return None
+    is_right = (
+        isinstance(create.reference, str)
+        and isinstance(create.sent_at, int | float)
+        and 0 <= create.sent_at < 1e11
+        and all(isinstance(ids, list | tuple) and all(map(is_song_id, ids)) for ids in (create.ids, create.finished))
+    )
+    return create if is_right else None

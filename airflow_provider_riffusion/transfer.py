@@ -32,6 +32,7 @@ from airflow_provider_riffusion.exceptions import (
 )
 from airflow_provider_riffusion.retries import ATTEMPTS, parse_retry_after, retrying
 from airflow_provider_riffusion.targets import check_address, check_url, joined, origin_of, shown
+from airflow_provider_riffusion.texts import printable
 from airflow_provider_riffusion.watchdog import CURRENT, Watchdog, WatchedAdapter
 
 log = logging.getLogger(__name__)
@@ -421,7 +422,7 @@ def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -
     is_unsent = isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
     translated = error_class(
-        f"{url}: {type(error).__name__}{'' if is_url else f': {str(cause)[:300]}'}{hint}",
+        f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), 300)}'}{hint}",
         transient=not (is_url or is_certificate or is_file),
     )
     if isinstance(translated, RiffusionConnectionError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.api import Song
+from airflow_provider_riffusion.api import Song, is_song_id
 from airflow_provider_riffusion.exceptions import (
     RiffusionConnectionError,
     RiffusionDownloadError,
@@ -19,6 +19,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSongFailedError,
     RiffusionTimeoutError,
 )
+from airflow_provider_riffusion.texts import printable, shown_value
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 #: Polls that may fail one after another before the task does.
 MAX_FAILURES = 5
 _TITLE_LENGTH = 200
+_NAMES_LENGTH = 500
+_SEEN_LENGTH = 1000
+_MESSAGE_LENGTH = 4000
 
 
 class SongSummary(TypedDict):
@@ -126,15 +130,19 @@ class Waiter:
             raise error
         if outcome is Outcome.TIMED_OUT:
             raise RiffusionTimeoutError(
-                f"The deadline has passed and {', '.join(self.ids)} is not finished; the last that was seen: "
+                f"The deadline has passed and {self._names} is not finished; the last that was seen: "
                 f"{_seen(songs_by_id, error)}"
             )
         if outcome is Outcome.FAILED:
-            raise RiffusionSongFailedError(f"Of {', '.join(self.ids)} a song failed: {_seen(songs_by_id, None)}")
+            raise RiffusionSongFailedError(f"Of {self._names} a song failed: {_seen(songs_by_id, None)}")
         if outcome is not Outcome.DONE:
             return None
         # By id: two jobs may show the same song, and a mapped task must not download it twice at once.
         return [summary_of(song) for song in {song.id: song for found in songs_by_id for song in found}.values()]
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.ids)[:_NAMES_LENGTH]
 
     def _is_final(self, error: RiffusionError) -> bool:
         # Any number of failures is Airflow's silent_fail, which lets only errors through that end a task at once.
@@ -172,16 +180,16 @@ def summary_of(song: Song) -> SongSummary:
     """Return the small part of a song."""
     return SongSummary(
         id=song.id,
-        status=song.status,
-        title=song.title[:_TITLE_LENGTH] if song.title else song.title,
+        status=song.status and song.status[:_TITLE_LENGTH],
+        title=song.title and song.title[:_TITLE_LENGTH],
         duration_s=song.duration_s,
-        share_url=song.share_url[:1024] if song.share_url else song.share_url,
+        share_url=song.share_url and song.share_url[:1024],
     )
 
 
 def _seen(songs_by_id: Sequence[Sequence[Song]], error: RiffusionError | None) -> str:
     songs = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for found in songs_by_id for song in found)
-    return str(error) if error else songs or "no song"
+    return (str(error) if error else songs or "no song")[:_SEEN_LENGTH]
 
 
 def event_of(songs: list[SongSummary]) -> SongEvent:
@@ -192,7 +200,7 @@ def event_of(songs: list[SongSummary]) -> SongEvent:
 def event_of_error(error: Exception) -> SongEvent:
     """Pack an error: a trigger must not raise, because Airflow would retry what must fail at once."""
     if not isinstance(error, RiffusionError):
-        error = RiffusionError(f"{type(error).__name__}: {error}")
+        error = RiffusionError(f"{type(error).__name__}: {printable(str(error), _SEEN_LENGTH)}")
     return SongEvent(status="error", error={"type": type(error).__name__, "message": str(error), "fields": vars(error)})
 
 
@@ -203,18 +211,24 @@ def songs_of_event(event: object) -> list[SongSummary]:
     :raises RiffusionError: the packed error, of its own class; or the event is missing or none of ours
     """
     if not isinstance(event, dict):
-        raise RiffusionError(f"The trigger resumed the task with {repr(event)[:200]} instead of an event.")
+        raise RiffusionError(f"The trigger resumed the task with {shown_value(event)} instead of an event.")
     songs, packed = event.get("songs"), event.get("error")
     if event.get("status") == "done" and isinstance(songs, list) and songs and all(_is_summary(song) for song in songs):
         return songs
     if event.get("status") == "error" and isinstance(packed, dict):
         error_class = getattr(exceptions, str(packed.get("type")), RiffusionError)
         if isinstance(error_class, type) and issubclass(error_class, RiffusionError):
-            error = error_class(str(packed.get("message")))
-            vars(error).update(packed.get("fields") or {})
+            error = error_class(printable(str(packed.get("message")), _MESSAGE_LENGTH))
+            fields = packed.get("fields")
+            vars(error).update(fields if isinstance(fields, dict) else {})
             raise error
-    raise RiffusionError(f"The trigger resumed the task with an event of no known form: {repr(event)[:200]}")
+    raise RiffusionError(f"The trigger resumed the task with an event of no known form: {shown_value(event)}")
 
 
 def _is_summary(song: object) -> bool:
-    return isinstance(song, dict) and isinstance(song.get("id"), str)
+    return (
+        isinstance(song, dict)
+        and song.keys() >= SongSummary.__annotations__.keys()
+        and is_song_id(song["id"])
+        and isinstance(song["share_url"], str | None)
+    )

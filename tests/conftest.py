@@ -28,6 +28,7 @@ os.environ.update(
     AIRFLOW__CORE__TEST_CONNECTION="Enabled",
     AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+    HYPOTHESIS_STORAGE_DIRECTORY=str(AIRFLOW_HOME / "hypothesis"),
     # A developer's proxy must not stand between the tests and their servers.
     NO_PROXY="127.0.0.1,localhost",
 )

@@ -23,6 +23,7 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.get_provider_info import get_provider_info
 from airflow_provider_riffusion.replies import MAX_JSON_BYTES, parse_json, raise_for_status
 from airflow_provider_riffusion.retries import ATTEMPTS
+from airflow_provider_riffusion.texts import shown_value
 from airflow_provider_riffusion.transfer import Client, Reply
 
 DEFAULT_MAX_BYTES = 2**31
@@ -345,6 +346,6 @@ class RiffusionHook(BaseHook):
 def _checked_song_id(song_id: str) -> str:
     if not api.is_song_id(song_id):
         raise RiffusionConfigurationError(
-            f"song_id is {repr(song_id)[:120]}; use letters, digits, '.', '_' and '-', at most 128."
+            f"song_id is {shown_value(song_id)}; use letters, digits, '.', '_' and '-', at most 128."
         )
     return song_id

@@ -119,8 +119,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         self.song_id = song_id
         self.download_format = download_format
         # A string, because an ObjectStoragePath resolves its connection and loses it when it is copied.
-        is_path = storage_path is not None and not is_template(storage_path)
-        self.storage_path = str(storage_path) if is_path else storage_path
+        self.storage_path = str(storage_path) if hasattr(storage_path, "joinpath") else storage_path
         self.storage_conn_id = storage_conn_id
         self.file_name = file_name
         self.user_id = user_id
@@ -285,6 +284,10 @@ def _is_size(value: object) -> bool:
 _CHECKS: Checks = {
     "song_id": SONG_ID,
     "download_format": (lambda value: value in api.DOWNLOAD_FORMATS, f"use one of {', '.join(api.DOWNLOAD_FORMATS)}"),
+    "storage_path": (
+        lambda value: value is None or isinstance(value, str),
+        "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object",
+    ),
     "storage_conn_id": (is_text_or_none, "use the id of an Airflow connection, or None"),
     "file_name": (_is_file_name, "use one name without slashes, of at most 255 bytes, or None"),
     "if_exists": (lambda value: value in IF_EXISTS, f"use one of {', '.join(IF_EXISTS)}"),

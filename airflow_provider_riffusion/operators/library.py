@@ -182,7 +182,7 @@ def _is_past(page: Sequence[api.Song], after: datetime) -> bool:
 def _is_count(value: object) -> bool:
     try:
         return not isinstance(value, bool | float) and 0 < int(value) <= 10**6  # type: ignore[call-overload]  # caught
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

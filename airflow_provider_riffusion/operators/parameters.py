@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_riffusion import api
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.texts import shown_value
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
@@ -41,7 +42,7 @@ def check_parameters(task: object, checks: Checks, *, only_literals: bool) -> No
     for name, (is_right, remedy) in checks.items():
         value = getattr(task, name)
         if not (only_literals and is_template(value)) and not is_right(value):
-            raise RiffusionConfigurationError(f"{name} is {repr(value)[:120]}; {remedy}.")
+            raise RiffusionConfigurationError(f"{name} is {shown_value(value)}; {remedy}.")
 
 
 def is_template(*values: object) -> bool:
@@ -68,7 +69,7 @@ def is_positive(value: object) -> bool:
     """Whether a value, or the text that a template rendered, is a number above 0."""
     try:
         return not isinstance(value, bool) and isinstance(value, int | float | str) and 0 < float(value) < 1e9
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 

@@ -66,7 +66,7 @@ def test_each_status_has_its_error(status: int, error_class: type, transient: bo
         (["text"], None, '["text"]'),
         (None, None, ""),
         (b"<html>\n  text</html>", None, "<html> text</html>"),
-        (b"\xff\xfe\x00", None, "��\0"),
+        (b"\xff\xfe\x00", None, "���"),
         (b"[" * 100_000, None, "[" * 500),
     ],
 )
