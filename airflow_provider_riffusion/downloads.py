@@ -93,8 +93,6 @@ def download_stems(
             raise RiffusionStemsError(f"{error} The reply was kept.", raw_path=str(raw_path)) from None
         document.unlink()
         files = _save_stems(found, Path(spool), max_bytes, request, client.settings)
-        if sum(file.size for file in files) > max_bytes:
-            raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
         return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
 
 
@@ -113,6 +111,7 @@ def _save_stems(
 ) -> list[DownloadedFile]:
     """Write the stems to a folder, several at once; the first that fails breaks the others off."""
     client = Client(settings)
+    sizes: list[int] = []
 
     def save(number: int, stem: stems.Stem) -> DownloadedFile:
         unnamed = folder / f"{number}.stem"
@@ -126,6 +125,9 @@ def _save_stems(
             if kind is None:
                 raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
             _flush(file)
+        sizes.append(saved.size)
+        if sum(sizes) > max_bytes:
+            raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
         path = unnamed.replace(folder / f"{stem.name}.{kind.extension}")
         return DownloadedFile(stem.name, path, saved.size, saved.sha256, kind.content_type)
 

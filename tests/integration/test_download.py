@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -318,6 +319,22 @@ def test_max_bytes(emulator: Emulator, song_id: str, tmp_path: Path, download_fo
     with pytest.raises(errors.RiffusionTooLargeError, match="5000"):
         run(song_id=song_id, download_format=download_format, storage_path=str(tmp_path), max_bytes=5000)
     assert emulator.count(DOWNLOAD) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_max_bytes_counts_all_stems_while_they_come(connect: Callable[..., None], tmp_path: Path) -> None:
+    stem = b"\0\0\0\x1cftypM4A " + bytes(1000)
+
+    def document(connection: socket.socket) -> None:
+        urls = {f"stem{number}": f"{server.url}/{number}" for number in range(32)}
+        ok(json.dumps({"stems": urls}).encode())(connection)
+
+    with serve(document, ok(stem)) as server:
+        connect(server.url, "t")
+        with pytest.raises(errors.RiffusionTooLargeError, match="the stems are larger than the 2500 bytes"):
+            run(song_id="song", download_format="stems", storage_path=str(tmp_path), max_bytes=2500)
+    # The document, the three that are too much, and what was on its way by then.
+    assert len(server.requests) <= 1 + 3 + 4
     assert list(tmp_path.iterdir()) == []
 
 
