@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -90,6 +92,13 @@ def connections(
         connect_store(CONN_ID, store.connection(store.endpoint))
 
 
+@pytest.fixture(autouse=True)
+def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for temporary files that no other process uses."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
     """A folder of the bucket that no other test uses."""
@@ -102,7 +111,7 @@ def storage_path(store: Store, prefix: str) -> str:
 
 
 @pytest.fixture
-def downloads(store: Store, connections: None) -> Iterator[Worker]:
+def downloads(store: Store, connections: None, spools: None) -> Iterator[Worker]:
     """A worker."""
     with worker(*store.modules) as running:
         yield running

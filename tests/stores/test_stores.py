@@ -96,13 +96,13 @@ def test_a_failed_download_changes_nothing(
 ) -> None:
     song_id = emulator.songs[0].id
     download(song_id, download_format, storage_path)
-    before, spools = store.objects(prefix), left_in_spools()
+    before = store.objects(prefix)
     emulator.fault("truncate", path="music/download")
     with pytest.raises(RiffusionDownloadError):
         download(song_id, download_format, storage_path)
     assert store.objects(prefix) == before
     assert store.unfinished() == []
-    assert left_in_spools() == spools
+    assert left_in_spools() == []
 
 
 def test_a_store_that_breaks_keeps_the_old_file(
@@ -110,14 +110,13 @@ def test_a_store_that_breaks_keeps_the_old_file(
 ) -> None:
     song_id = emulator.add_song(Song("long", duration_s=80 * 2**20 / WAV_BYTES_PER_SECOND)).id
     bucket.put(f"{prefix}/long.wav", b"old")
-    spools = left_in_spools()
     with breaking(bucket.endpoint, after_bytes=3 * 2**20) as endpoint:
         connect_store("breaking", bucket.connection(endpoint))
         with pytest.raises(RiffusionStorageError, match="the store failed"):
             download(song_id, "wav", f"{bucket_url(bucket, 'breaking')}/{prefix}")
     assert bucket.objects(prefix) == {"long.wav": b"old"}
     assert bucket.unfinished() == []
-    assert left_in_spools() == spools
+    assert left_in_spools() == []
 
 
 def test_nothing_is_visible_before_it_is_whole(
@@ -140,9 +139,11 @@ def test_nothing_is_visible_before_it_is_whole(
     threading.Thread(target=wait).start()
     looks = 0
     while not ended.is_set():
-        seen = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
-        assert seen in ({}, whole(emulator, song_id, "wav"))
-        looks += 1
+        # A hidden file may vanish between being listed and being read.
+        with suppress(FileNotFoundError):
+            seen = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
+            assert seen in ({}, whole(emulator, song_id, "wav"))
+            looks += 1
     figure(f"{store.name}: looked at {looks} times during one upload, and no part was visible")
     assert looks > 1
     assert ends == [0]
@@ -192,7 +193,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
 ) -> None:
     song_id = emulator.add_song(Song("long", duration_s=200 * 10**6 / WAV_BYTES_PER_SECOND)).id
     operator = RiffusionDownloadOperator(task_id="t", song_id=song_id, download_format="wav", storage_path=storage_path)
-    spools, ended = left_in_spools(), threading.Event()
+    ended = threading.Event()
 
     def strike(_: int, __: FrameType | None) -> None:
         if way == "on_kill":
@@ -203,7 +204,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
     def watch() -> None:
         while not ended.is_set():
             # Only S3 shows an upload that goes on; elsewhere it begins when the spooled file is whole.
-            is_spooled = any((spool / "long.wav").exists() for spool in left_in_spools() if spool not in spools)
+            is_spooled = any((spool / "long.wav").exists() for spool in left_in_spools())
             if is_spooled and (bucket.name != "s3" or bucket.unfinished()):
                 os.kill(os.getpid(), signal.SIGUSR1)
                 return
@@ -222,7 +223,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
         signal.signal(signal.SIGUSR1, previous)
     assert bucket.unfinished() == []
     assert bucket.objects(prefix) in ({}, whole(emulator, song_id, "wav"))
-    assert left_in_spools() == spools
+    assert left_in_spools() == []
 
 
 # --- kills and contention
@@ -240,33 +241,37 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
     figure: Callable[[str], None],
 ) -> None:
     # S3 gets its file in several parts.
-    seconds = 20 * 2**20 / WAV_BYTES_PER_SECOND if store.name != "local" else 30
-    songs = [emulator.add_song(Song(name, duration_s=seconds, stem_padding=500_000)).id for name in ("a", "b")]
+    length = 20 * 2**20 / WAV_BYTES_PER_SECOND
+    songs = [emulator.add_song(Song(name, duration_s=length, stem_padding=500_000)).id for name in ("a", "b")]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
     parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
-    longest = max(downloads.run(song_id=song_id, **parameters).seconds for song_id in songs)
+    # The second run of each, because the first one also fills caches.
+    seconds = max(min(downloads.run(song_id=song_id, **parameters).seconds for _ in range(2)) for song_id in songs)
     seed = random.randrange(10**6)
     moments = random.Random(seed)
+
     kills = pytestconfig.getoption("kills")
-    killed = replaced = 0
-    for number in range(kills):
+    killed = stored = 0
+    for number in range(10 * kills):
         song_id, expected = songs[number % 2], files[number % 2]
-        ended = downloads.run(moments.uniform(0, longest), song_id=song_id, **parameters)
+        ended = downloads.run(moments.uniform(0, seconds), song_id=song_id, **parameters)
         killed += ended.code == -signal.SIGKILL
         found = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
         manifest = found.pop("song/manifest.json", None)
         for name, content in found.items():
-            assert content in [each[name] for each in files], f"{name} is partial after a kill"
+            assert content in [each[name] for each in files], f"{name} is partial after a kill (seed {seed})"
         if manifest is not None or download_format == "wav":
             assert found in files
-        replaced += found == expected
+        stored += ended.code != 0 and found == expected
         assert downloads.run(song_id=song_id, **parameters).code == 0
         assert without_manifests(store.objects(prefix)) == expected, "a rerun leaves only the whole song"
+        if killed == kills:
+            break
     figure(
-        f"{store.name}, {download_format}: {killed} of {kills} killed within {longest:.2f} s (seed {seed}), "
-        f"{replaced} when it was stored already; nothing partial; {len(store.unfinished())} unfinished uploads left"
+        f"{store.name}, {download_format}: {killed} killed within {seconds:.2f} s (seed {seed}), {stored} of them when "
+        f"the song was stored already; nothing partial; {len(store.unfinished())} unfinished uploads left"
     )
-    assert killed > kills / 2
+    assert killed == kills
 
 
 @pytest.mark.parametrize("download_format", ["wav", "stems"])
