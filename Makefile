@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-stores benchmark constraints clean
+.PHONY: demo test test-stores reliability soak benchmark constraints clean
 
 demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
 	@$(BIN)/python -m tests.demo
@@ -31,6 +31,12 @@ test: $(VENV)/.installed-test  ## Lint, type check, unit and integration tests, 
 
 test-stores: $(VENV)/.installed-stores $(AZURITE)  ## Downloads and kills in S3, Azure and GCS, on servers of this machine.
 	$(BIN)/python -m pytest tests/stores --stores=local,s3,azure,gcs --kills=50
+
+reliability: $(VENV)/.installed-test  ## Run every fault, and write RELIABILITY.md anew.
+	$(BIN)/python -m tests.fault_matrix
+
+soak: $(VENV)/.installed-test  ## Hundreds of downloads with random faults through a real scheduler; then look for the token.
+	$(BIN)/python -m tests.soak
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
 	$(BIN)/python -m tests.benchmarks

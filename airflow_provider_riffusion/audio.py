@@ -1,7 +1,7 @@
 """
 What the first bytes of an audio file tell about it: its format, and the size that it claims to have.
 
-No Python library and no player notices that the second half of an mp3 or wav is missing; these two headers do.
+No Python library and no player notices that the second half of an mp3 or wav is missing; these headers do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ HEAD_BYTES = 12
 
 _WAV_UNKNOWN_FROM = 0x7FFF_F000
 """Encoders that write to a pipe do not know the length and leave 0 or a number from here up."""
+
+_BOX_HEADER_BYTES = 16
+_BOX_TYPES = frozenset(
+    (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"meta", b"uuid", b"sidx", b"moof", b"mfra")
+)
+_BOX_UNKNOWN_FROM = 2**40
+#: Far more than the fragments of any song; a hostile file can hold millions.
+_MAX_BOXES = 10_000
 
 _ID3_HEADER_BYTES = 10
 _MPEG1 = 0b11
@@ -72,7 +80,7 @@ def detect(head: bytes) -> AudioFormat | None:
 
 def declared_size(read_at: Callable[[int, int], bytes]) -> int:
     """
-    Tell how long a file says it is: a wav by its RIFF header, an mp3 by its Xing or Info frame.
+    Tell how long a file says it is: a wav by its RIFF header, an mp3 by its Xing or Info frame, an m4a by its boxes.
 
     :param read_at: returns up to ``length`` bytes from ``offset`` of the file
     :return: bytes that the file needs at least to be whole; 0 when it does not say
@@ -83,7 +91,24 @@ def declared_size(read_at: Callable[[int, int], bytes]) -> int:
         return riff_size + 8 if 0 < riff_size < _WAV_UNKNOWN_FROM else 0
     if MP3.matches(head):
         return _mp3_declared_size(read_at)
-    return 0
+    return _m4a_declared_size(read_at) if M4A.matches(head) else 0
+
+
+def _m4a_declared_size(read_at: Callable[[int, int], bytes]) -> int:
+    """Where the last of the boxes ends that stand one behind the other; what follows them and is none may be there."""
+    end = 0
+    for _ in range(_MAX_BOXES):
+        header = read_at(end, _BOX_HEADER_BYTES)
+        if header[4:8] not in _BOX_TYPES:
+            return end
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        # 0 means up to the end of the file.
+        if not 8 <= size < _BOX_UNKNOWN_FROM:
+            return end
+        end += size
+    return end
 
 
 def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:

@@ -30,6 +30,8 @@ _JSON_HEAD_BYTES = 256
 #: Above this size a document is audio in base64, and its few words are read as Latin-1.
 _LONG_DOCUMENT_BYTES = 2**20
 _STEM_WORKERS = 4
+#: Of a body that is no audio, in its error: an HTML page has come to its title by then.
+_SHOWN_BYTES = 60
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,10 @@ def _save_audio(
     head = reply.head(audio.HEAD_BYTES)
     if audio.detect(head) is None or (expected and not expected.matches(head)):
         wanted = expected.extension if expected else "audio"
+        # Not from the head, which may end within a token that the server quotes, and is then not known for one.
+        shown = reply.error_body()[:_SHOWN_BYTES]
         raise RiffusionDownloadError(
-            f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {head!r}'}",
+            f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {shown!r}'}",
             transient=not head,
         )
     saved = reply.save(file, max_bytes=max_bytes)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO, TypeVar
+from urllib.parse import unquote
 
 import requests
 import urllib3.exceptions
@@ -183,6 +184,7 @@ class Client:
         for _ in range(MAX_REDIRECTS + 1):
             if not is_trusted:
                 check_url(url, self._origin)
+                self._check_secrecy(url)
             with _errors_of(shown(url)):
                 request = self._session.prepare_request(requests.Request("GET", url, params=params, auth=_NoAuth()))
             # From here on the URL is judged in the form in which it is connected to.
@@ -197,6 +199,11 @@ class Client:
                     return
                 url, params, is_trusted = joined(url, response.headers["Location"]), None, False
         raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+
+    def _check_secrecy(self, url: str) -> None:
+        """Refuse a URL that quotes the token: it would go to a host, and to its log and ours, in the clear."""
+        if self.settings.hide_token(unquote(url)) != unquote(url):
+            raise RiffusionDownloadError("Refused to fetch a URL, which came from a reply: it holds the API token")
 
     @contextmanager
     def _exchange(
@@ -260,7 +267,8 @@ class Reply:
         self.status = response.status_code
         self.is_foreign = is_foreign
         self._head = b""
-        self._rest = _decoded(self._wire_chunks(), response.headers.get("Content-Encoding", ""), self.url)
+        encoding = settings.hide_token(response.headers.get("Content-Encoding", ""))
+        self._rest = _decoded(self._wire_chunks(), encoding, self.url)
 
     @property
     def retry_after(self) -> float | None:
@@ -406,27 +414,29 @@ def _errors_of(
     except (OSError, urllib3.exceptions.HTTPError) as error:
         is_cut = watchdog is not None and watchdog.has_bitten
         if not is_cut:
-            raise _translated(error, url, error_class) from None
+            may_have_arrived = watchdog is not None and watchdog.has_connected
+            raise _translated(error, url, error_class, may_have_arrived=may_have_arrived) from None
     # A body without a length looks whole when the watchdog cuts it.
     if watchdog is not None and is_cut:
         raise error_class(f"{url}: nothing of use arrived for {watchdog.limit:g} s, or it was aborted", transient=True)
 
 
-def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -> RiffusionError:
+def _translated(
+    error: Exception, url: str, error_class: type[RiffusionError], *, may_have_arrived: bool
+) -> RiffusionError:
     cause = _innermost(error)
     is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
     # The ValueErrors of both libraries are about the URL, and hold it.
     is_url = isinstance(cause, ValueError) and not is_certificate
     # A plain OSError is about a file, such as a CA bundle of the environment that is not there.
     is_file = type(error) is OSError
-    is_unsent = isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
     translated = error_class(
         f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), 300)}'}{hint}",
         transient=not (is_url or is_certificate or is_file),
     )
     if isinstance(translated, RiffusionConnectionError):
-        translated.may_have_arrived = not (is_url or is_certificate or is_file or is_unsent)
+        translated.may_have_arrived = may_have_arrived
     return translated
 
 

@@ -88,6 +88,8 @@ def decide(
 
 def is_passing(error: RiffusionError) -> bool:
     """Whether a poll's failure may be gone at the next poll."""
+    if isinstance(error, AirflowFailException):
+        return False
     return error.transient or isinstance(error, RiffusionConnectionError | RiffusionDownloadError)
 
 

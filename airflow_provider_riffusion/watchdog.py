@@ -31,6 +31,8 @@ class Watchdog:
         self.limit = limit
         self.unless = unless
         self.has_bitten = False
+        #: Whether a connection stands, TLS included, so that a request may be on its way.
+        self.has_connected = False
         self._deadline = 0.0
         self._socket: socket.socket | None = None
         self._stopped = threading.Event()
@@ -73,6 +75,12 @@ class _WatchedHTTPConnection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         _stop_if_told(self)
+        _note_connection(self)
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        # One that is used again is not connected any more.
+        _note_connection(self)
+        super().putrequest(*args, **kwargs)
 
     def getresponse(self) -> Any:
         _watch(self.sock)
@@ -87,6 +95,12 @@ def _watch(watched: socket.socket | None) -> None:
     watchdog = CURRENT.get()
     if watchdog is not None and watched is not None:
         watchdog.watch(watched)
+
+
+def _note_connection(connection: HTTPConnection) -> None:
+    watchdog = CURRENT.get()
+    if watchdog is not None and connection.sock is not None:
+        watchdog.has_connected = True
 
 
 def _stop_if_told(connection: HTTPConnection) -> None:

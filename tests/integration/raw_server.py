@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -18,15 +20,23 @@ class RawServer:
     The requests that came, and the port they came to.
 
     :param scripts: what to do with each connection, in order; the last one serves all that follow
+    :param choose: finds the script by the request instead
     """
 
     scripts: list[Script]
+    choose: Callable[[bytes], Script] | None = None
     port: int = 0
     requests: list[bytes] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def script_for(self, request: bytes) -> Script:
+        self.requests.append(request)
+        if self.choose:
+            return self.choose(request)
+        return self.scripts[min(len(self.requests), len(self.scripts)) - 1]
 
 
 def reply(head: str, body: bytes = b"") -> Script:
@@ -45,24 +55,46 @@ def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+class NoTls:
+    """Takes the place of a TLS context on a server that speaks none."""
+
+    def wrap_socket(self, connection: socket.socket, *, server_side: bool) -> socket.socket:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        raise OSError("no TLS here")
+
+
+def read_request(connection: socket.socket) -> bytes | None:
+    """Read a head and the body that its Content-Length announces; None when the connection ends before."""
+    request, length = b"", None
+    while length is None or len(request) < length:
+        data = connection.recv(65536)
+        if not data:
+            return None
+        request += data
+        head, end, _ = request.partition(b"\r\n\r\n")
+        if end:
+            announced = re.search(rb"(?i)content-length: (\d+)", head)
+            length = len(head) + len(end) + int(announced[1] if announced else 0)
+    return request
+
+
 @contextmanager
-def serve(*scripts: Script) -> Iterator[RawServer]:
+def serve(
+    *scripts: Script, choose: Callable[[bytes], Script] | None = None, tls: ssl.SSLContext | NoTls | None = None
+) -> Iterator[RawServer]:
     """Run a server; each connection gets one request read and one script run."""
-    server = RawServer(list(scripts))
+    server = RawServer(list(scripts), choose)
     listener = socket.create_server(("127.0.0.1", 0))
     server.port = listener.getsockname()[1]
     stopping = threading.Event()
 
     def handle(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            request = b""
-            while b"\r\n\r\n" not in request:
-                data = connection.recv(65536)
-                if not data:
-                    return
-                request += data
-            server.requests.append(request)
-            server.scripts[min(len(server.requests), len(server.scripts)) - 1](connection)
+        with suppress(OSError), tls.wrap_socket(connection, server_side=True) if tls else connection as stream:
+            request = read_request(stream)
+            if request is not None:
+                server.script_for(request)(stream)
 
     def accept() -> None:
         while not stopping.is_set():

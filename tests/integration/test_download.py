@@ -586,3 +586,11 @@ def test_the_size_of_a_stems_document_is_limited(
     with pytest.raises(errors.RiffusionTooLargeError):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_not_even_a_part_of_a_token_that_a_server_quotes_is_shown(connect: Callable[..., None], tmp_path: Path) -> None:
+    with serve(ok(b"user:1234-abcdef is your token")) as server:
+        connect(server.url, "user:1234-abcdef")
+        with pytest.raises(errors.RiffusionDownloadError, match=r"starts with b'\*\*\* is your token'") as caught:
+            run(song_id="song", storage_path=str(tmp_path))
+    assert "user:" not in str(caught.value)

@@ -28,7 +28,8 @@ from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor,
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from airflow_provider_riffusion.waiting import songs_of_event
 from tests.dag_runs import outcomes_of, results_of, run_dag
-from tests.integration.raw_server import ok, reply, serve
+from tests.integration.raw_server import NoTls, ok, reply, serve
+from tests.task_state_store import Store
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
 
@@ -40,22 +41,6 @@ CREATE = "music/create-"
 def emulator() -> Iterator[Emulator]:
     with Emulator(generation_seconds=0.5) as running:
         yield running
-
-
-class Store:
-    """Airflow 3.3's task state store, as far as it matters."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
-
-    def delete(self, key: str) -> None:
-        self.values.pop(key, None)
 
 
 def context(store: Store | None = None) -> Any:
@@ -257,6 +242,25 @@ def test_a_lost_reply_is_found_by_its_reference(emulator: Emulator) -> None:
     ids = prompt_operator().execute(context(Store()))
     assert len(ids) == 2
     assert emulator.count(CREATE) == 1
+
+
+def test_a_create_that_tls_kept_back_is_not_a_lost_one(connect: Callable[..., None]) -> None:
+    store = Store()
+    with serve(tls=NoTls()) as server:
+        connect(server.url.replace("http:", "https:"), "user:token")
+        with pytest.raises(errors.RiffusionConnectionError) as caught:
+            prompt_operator().execute(context(store))
+    assert not caught.value.may_have_arrived
+    assert store.values == {}, "the next try creates"
+
+
+def test_a_request_over_a_kept_connection_may_have_arrived(emulator: Emulator) -> None:
+    hook = RiffusionHook()
+    hook.get_accounts()
+    emulator.fault("reset")
+    with pytest.raises(errors.RiffusionConnectionError) as caught:
+        hook.get_accounts(attempts=1)
+    assert caught.value.may_have_arrived
 
 
 def test_a_lost_reply_is_found_by_time_and_prompt_when_the_job_is_over(emulator: Emulator) -> None:
@@ -705,6 +709,27 @@ def test_a_sensor_in_reschedule_mode_counts_failures_over_its_pokes(emulator: Em
     with pytest.raises(errors.RiffusionConnectionError):
         RiffusionSongSensor(task_id="t", song_id="song").poke(context(store))
     assert store.values == {}, "the next try counts anew"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_song_sensor_does_not_wait_over_what_ends_a_task_at_once(
+    connect: Callable[..., None], deferrable: bool
+) -> None:
+    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"[")) as server:
+        connect(server.url, "user:token")
+        sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.1, deferrable=deferrable)
+        event = run_trigger(deferred(sensor)) if deferrable else None
+        with pytest.raises(errors.RiffusionTooLargeError):
+            _ = sensor.execute_complete({}, event) if deferrable else sensor.execute({})
+    assert len(server.requests) == 1
+
+
+def test_the_account_sensor_does_not_wait_over_what_ends_a_task_at_once(connect: Callable[..., None]) -> None:
+    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"{")) as server:
+        connect(server.url, "user:token")
+        with pytest.raises(errors.RiffusionTooLargeError):
+            RiffusionAccountSensor(task_id="t", poke_interval=0.1).execute({})
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("wait_for_repair", [False, True])

@@ -527,6 +527,26 @@ def test_a_server_that_echoes_the_token_gets_it_into_no_text() -> None:
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.parametrize("quoted", [TOKEN, "user%3Acanary-token", "user%3acanary%2Dtoken"])
+def test_a_redirect_that_quotes_the_token_is_refused(quoted: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"), serve(ok(BODY)) as other:
+        for location in (f"/file?token={quoted}", f"{other.url}/{quoted}"):
+            with serve(moved(location)) as server, pytest.raises(RiffusionDownloadError, match="Refused") as caught:
+                get(server)
+            assert len(server.requests) == 1
+            assert quoted not in str(caught.value) + caplog.text
+    assert other.requests == []
+
+
+def test_an_encoding_that_quotes_the_token_is_not_shown() -> None:
+    token = "user:CANARY-token"
+    with serve(coded(token, BODY)) as server:
+        settings = ConnectionSettings(base_url=server.url, token=token, timeout=1.0)
+        with pytest.raises(RiffusionDownloadError) as caught:
+            Client(settings).get(server.url, lambda reply: reply.read(max_bytes=1000))
+    assert token.lower() not in str(caught.value).lower()
+
+
 def test_a_signature_in_a_url_is_not_shown() -> None:
     with (
         serve(lambda connection: None) as other,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 
 import pytest
@@ -120,3 +121,58 @@ def test_the_emulators_audio_says_its_real_size(emulator: Emulator) -> None:
     for kind in ("mp3", "wav"):
         content = emulator.audio(song_id, kind)
         assert audio.declared_size(reader(content)) == len(content)
+
+
+def box(kind: bytes, content: bytes, *, large: bool = False) -> bytes:
+    head = struct.pack(">I4sQ", 1, kind, 16 + len(content)) if large else struct.pack(">I4s", 8 + len(content), kind)
+    return head + content
+
+
+FTYP = box(b"ftyp", b"M4A \0\0\2\0")
+M4AS = {
+    "moov first": FTYP + box(b"moov", bytes(50)) + box(b"mdat", bytes(500)),
+    "mdat first": FTYP + box(b"free", b"") + box(b"mdat", bytes(500)) + box(b"moov", bytes(50)),
+    "64 bit": FTYP + box(b"mdat", bytes(500), large=True) + box(b"moov", bytes(50)),
+    "fragments": FTYP + (box(b"moof", bytes(20)) + box(b"mdat", bytes(100))) * 3,
+}
+
+
+@pytest.mark.parametrize("content", M4AS.values(), ids=M4AS)
+def test_an_m4a_says_its_size_by_its_boxes(content: bytes) -> None:
+    assert audio.declared_size(reader(content)) == len(content)
+    assert audio.declared_size(reader(content[:-30])) > len(content) - 30
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0" * 200,
+        b"TAG" + b"x" * 125,
+        b"x",
+        struct.pack(">I4s", 0, b"mdat") + bytes(100),
+        struct.pack(">I4s", 5, b"mdat"),
+        struct.pack(">I4sQ", 1, b"mdat", 2**62),
+    ],
+    ids=["zeros", "tag", "one byte", "mdat to the end", "nonsense", "placeholder"],
+)
+def test_what_follows_the_boxes_of_an_m4a_passes(tail: bytes) -> None:
+    content = M4AS["mdat first"]
+    assert audio.declared_size(reader(content + tail)) == len(content)
+
+
+def test_the_emulators_m4a_says_its_size() -> None:
+    with Emulator() as emulator:
+        contents = [emulator.audio(emulator.songs[0].id, "m4a"), *emulator.stems(emulator.songs[0].id).values()]
+    for content in contents:
+        assert audio.declared_size(reader(content)) == len(content)
+
+
+def test_an_m4a_of_endless_boxes_comes_to_an_end() -> None:
+    reads = []
+
+    def read_at(offset: int, length: int) -> bytes:
+        reads.append(offset)
+        return (FTYP if offset == 0 else box(b"free", b""))[:length]
+
+    audio.declared_size(read_at)
+    assert len(reads) < 20_000
