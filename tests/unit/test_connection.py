@@ -94,6 +94,20 @@ def test_a_secret_in_the_host_is_not_shown() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_extras_that_are_no_json() -> None:
+    connection = Connection(conn_id="c", conn_type="riffusion", password=TOKEN, extra="{timeout")
+    with pytest.raises(RiffusionConfigurationError, match="extra"):
+        ConnectionSettings.of(connection)
+
+
+def test_reading_a_connection_sends_airflow_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Triggers read it in a thread, and the triggerer of Airflow 3.1 dies of a message that comes from one.
+    told: list[object] = []
+    monkeypatch.setattr("airflow.sdk.log.mask_secret", told.append)
+    settings({"user_id": "user-1"})
+    assert told == []
+
+
 def test_extras_have_defaults_also_when_the_form_leaves_them_null() -> None:
     names = ("user_id", "storage_path", "timeout", "low_speed_limit", "low_speed_time", "verify", "allow_http")
     assert settings(dict.fromkeys(names)) == settings(dict.fromkeys(names, "")) == settings()
