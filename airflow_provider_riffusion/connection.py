@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 #: A shorter one, which only a stand-in server takes, would also be found in innocent words.
 _SHORTEST_SECRET = 8
+#: Characters of an error.
+_MAX_TEXT = 1500
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -99,11 +101,11 @@ class ConnectionSettings:
         return content
 
     def hide_token_in(self, error: RiffusionError) -> None:
-        """Take the token out of an error's message and fields."""
-        error.args = tuple(self.hide_token(arg) if isinstance(arg, str) else arg for arg in error.args)
+        """Take the token out of an error's message and fields, and cut what is long then."""
+        error.args = tuple(self.hide_token(arg)[:_MAX_TEXT] if isinstance(arg, str) else arg for arg in error.args)
         for name, value in vars(error).items():
             if isinstance(value, str):
-                setattr(error, name, self.hide_token(value))
+                setattr(error, name, self.hide_token(value)[:_MAX_TEXT])
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,17 @@ class RiffusionPendingError(RiffusionApiError, AirflowFailException):
 
 
 class RiffusionDownloadError(RiffusionError):
-    """A body arrived truncated, too slowly, or is not what was asked for; nothing was stored."""
+    """
+    A body arrived truncated, too slowly, or is not what was asked for; nothing was stored.
+
+    :param message: what happened
+    :param retry_after: seconds to wait before the next request, where the host of the file said so
+    :param transient: see :class:`RiffusionError`
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, transient: bool = False) -> None:
+        super().__init__(message, transient=transient)
+        self.retry_after = retry_after
 
 
 class RiffusionTooLargeError(RiffusionDownloadError, AirflowFailException):

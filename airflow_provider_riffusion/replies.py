@@ -19,6 +19,7 @@ def raise_for_status(reply: Reply, request: Request) -> None:
     if reply.is_foreign:
         raise RiffusionDownloadError(
             f"{request}: {reply.url}, where the reply sent us, answered HTTP {reply.status}",
+            retry_after=reply.retry_after,
             transient=reply.status in api.TRANSIENT_STATUSES,
         )
     raise api.error_of(reply.status, reply.error_body(), request, retry_after=reply.retry_after)

@@ -10,7 +10,12 @@ from email.utils import parsedate_to_datetime
 
 import tenacity
 
-from airflow_provider_riffusion.exceptions import RiffusionApiError, RiffusionError, RiffusionRateLimitError
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionDownloadError,
+    RiffusionError,
+    RiffusionRateLimitError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,8 @@ class _WaitedEnough(tenacity.stop.stop_base):
 
 def _is_worth_repeating(error: BaseException) -> bool:
     if not isinstance(error, RiffusionError) or not error.transient:
+        return False
+    if isinstance(error, RiffusionDownloadError) and (error.retry_after or 0) > MAX_RETRY_AFTER:
         return False
     if isinstance(error, RiffusionApiError) and (error.retry_after or 0) > MAX_RETRY_AFTER:
         raise RiffusionRateLimitError(

@@ -47,6 +47,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: 1 MiB reads are as fast as libcurl; 64 KiB cost half as much again.
 _READ_BYTES = 2**20
 _ERROR_BODY_BYTES = 2**16
+#: Characters. Generous, because the token is taken out after this cut, and must not be cut in two.
+_MAX_CAUSE_LENGTH = 2**17
 
 T = TypeVar("T")
 
@@ -183,8 +185,8 @@ class Client:
         is_trusted = authenticated
         for _ in range(MAX_REDIRECTS + 1):
             if not is_trusted:
-                check_url(url, self._origin)
                 self._check_secrecy(url)
+                check_url(url, self._origin)
             with _errors_of(shown(url)):
                 request = self._session.prepare_request(requests.Request("GET", url, params=params, auth=_NoAuth()))
             # From here on the URL is judged in the form in which it is connected to.
@@ -432,7 +434,7 @@ def _translated(
     is_file = type(error) is OSError
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
     translated = error_class(
-        f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), 300)}'}{hint}",
+        f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), _MAX_CAUSE_LENGTH)}'}{hint}",
         transient=not (is_url or is_certificate or is_file),
     )
     if isinstance(translated, RiffusionConnectionError):

@@ -82,13 +82,8 @@ _NOT_READY = Rule(
     _SENSORS_WAIT,
 )
 _RATE_LIMIT = _transient("RateLimit", "RateLimit, 1, retried", stem="Download")
-# Longer than a task should sleep. What a file's host asks for is not looked at.
-_TOO_LONG = Rule(
-    "RateLimit, 1, retried",
-    "RateLimit, 1, retried",
-    "Download, 6, retried / ok, 3",
-    "RateLimit, 1, retried",
-)
+# Longer than a task should sleep.
+_TOO_LONG = Rule("RateLimit, 1, retried", "RateLimit, 1, retried", "Download, 2, retried", "RateLimit, 1, retried")
 _SERVER = _transient("Server", f"Server, 6, retried / {_UNCERTAIN}", stem="Download")
 _UNKNOWN = Rule("Api, 1, retried", "Api, 1, retried", "Download, 2, retried", f"Api, 2, retried / {_UNCERTAIN}")
 
@@ -264,7 +259,7 @@ def expected(fault: str, operation: str, *, once: bool) -> str | None:
 
 def expected_pause(fault: str, operation: str, *, once: bool) -> tuple[float, float] | None:
     """Return between how many seconds the shortest pause lies that the API has asked for; None: there is none."""
-    if operation in ("mp3", "wav", "stems", "list", "test"):
+    if operation in ("mp3", "wav", "stems", "urls", "list", "test"):
         return _ASKED.get(fault)
     # The create itself is not repeated, and neither is a poll; the look at the scheduler is.
     return _ASKED[fault] if operation == "create" and fault == "503, Retry-After: 3" and not once else None

@@ -156,7 +156,10 @@ def _relay(request: bytes, emulator: Emulator) -> bytes:
     port = int(emulator.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
-        return b"".join(iter(lambda: connection.recv(2**20), b""))
+        reply = b"".join(iter(lambda: connection.recv(2**20), b""))
+    # Or a client would send its next request over a connection that is just being closed.
+    status, _, rest = reply.partition(b"\r\n")
+    return b"\r\n".join([status, b"Connection: close", rest])
 
 
 def _good(request: bytes, reply: bytes, elsewhere: str) -> Good:

@@ -517,6 +517,16 @@ def test_no_error_holds_the_token_that_a_server_echoes(echo: str) -> None:
         assert echo not in str(caught.value) + repr(vars(caught.value))
 
 
+@pytest.mark.parametrize("length", range(180, 310, 8))
+def test_no_error_holds_a_part_of_the_token_that_is_cut_off(length: int) -> None:
+    filler = "x" * length
+    for script in (reply(f"FOO {filler}{TOKEN}{filler}"), moved(f"ftp://host/{filler}{TOKEN}{filler}")):
+        with serve(script) as server, pytest.raises(RiffusionError) as caught:
+            client(server.url).get(server.url, lambda reply: None)
+        assert TOKEN[:8] not in str(caught.value)
+        assert len(str(caught.value)) < 2000
+
+
 def test_a_server_that_echoes_the_token_gets_it_into_no_text() -> None:
     def echo(reply: Reply) -> None:
         raise RiffusionError(f"{reply.error_body()!r} {reply.read(max_bytes=1000)!r}")
