@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
 from airflow_provider_riffusion.spool import Spool, storage_error, wrong_path
 from airflow_provider_riffusion.storage import StorageLocation, register_lineage
+from airflow_provider_riffusion.texts import printable
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -119,7 +120,7 @@ class ObjectStorage:
         except RiffusionError:
             raise
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            said = printable(" ".join(f"{type(error).__name__}: {error}".split()), 300)
             if _is_refusal(error):
                 raise wrong_path(
                     self.path(),

@@ -76,6 +76,43 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         open_storage(StorageLocation.of("s3://bucket/songs"))
 
 
+def test_a_store_of_another_provider_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    monkeypatch.setattr("airflow_provider_riffusion.object_storage._file_system", lambda _: LocalFileSystem())
+    store = open_storage(StorageLocation("sftp", None, f"{tmp_path}/songs"))
+    (tmp_path / "songs").mkdir()
+    assert store.size("a.mp3") is None
+    with store.spool("a.mp3") as spool:
+        (spool.path / "a.mp3").write_bytes(b"song")
+        store.publish(spool.path / "a.mp3", "a.mp3")
+    assert store.size("a.mp3") == 4
+    assert store.read("a.mp3") == b"song"
+    store.delete("a.mp3")
+    store.delete("a.mp3")
+    assert store.size("a.mp3") is None
+
+
+def test_the_next_try_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    killed = store.spool("song.mp3", "dag/task/run/-1")
+    (killed.path / "part").write_bytes(b"half")
+    other = store.spool("song.mp3", "dag/task/run/0")
+    with store.spool("song.mp3", "dag/task/run/-1") as spool:
+        assert list(spool.path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [other.path]
+
+
+def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_riffusion.storage._LOCK_SECONDS", 0.1)
+    store = local(tmp_path)
+    with store.exclusive():
+        publish_set(store, ["a.m4a"])
+    assert (tmp_path / "song.stems" / MANIFEST).exists()
+
+
 def test_publish_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     store = local(folder)
