@@ -244,7 +244,8 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
         watcher.join()
         signal.signal(signal.SIGUSR1, previous)
     assert bucket.unfinished() == []
-    assert bucket.objects(prefix) in ({}, whole(emulator, song_id, "wav"))
+    # Where the moment is not known for sure, the upload may be just over, or be one request that cannot be divided.
+    assert bucket.objects(prefix) in ([{}] if bucket.name == "s3" else [{}, whole(emulator, song_id, "wav")])
     assert left_in_spools() == []
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,30 @@ def test_the_next_try_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     with store.spool("song.mp3", "dag/task/run/-1") as spool:
         assert list(spool.path.iterdir()) == []
     assert list(tmp_path.iterdir()) == [other.path]
+
+
+def test_two_writers_of_a_set_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = LocalStorage.publish
+
+    def publish_slowly(self: LocalStorage, spooled: Path, *names: str) -> None:
+        time.sleep(0.02)
+        publish(self, spooled, *names)
+
+    monkeypatch.setattr(LocalStorage, "publish", publish_slowly)
+    stored = [StoredFile(name, name, 1, content) for content in "xy" for name in ("a", "b", "c")]
+
+    def write(files: list[StoredFile]) -> None:
+        store = local(tmp_path)
+        with store.spool("song") as spool:
+            for file in files:
+                (spool.path / file.path).write_text(file.sha256)
+            stem_set.publish_set(store, "song.stems", spool.path, files, "song")
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, (stored[:3], stored[3:])))
+    files = stem_set.read_manifest(local(tmp_path), "song.stems")
+    assert files in (stored[:3], stored[3:])
+    assert [(tmp_path / "song.stems" / file.path).read_text() for file in files] == [file.sha256 for file in files]
 
 
 def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(
