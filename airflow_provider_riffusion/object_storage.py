@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
-from airflow_provider_riffusion.spool import Spool, storage_error, wrong_path
+from airflow_provider_riffusion.spool import Spool, wrong_path
 from airflow_provider_riffusion.storage import StorageLocation, register_lineage
 from airflow_provider_riffusion.texts import printable
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 _EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
     **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "adl", "adls", "wasb", "wasbs", "az"), "azure"),
+    **dict.fromkeys(("abfs", "abfss", "adl"), "azure"),
 }
 
 #: How long a broken off upload may take to remove its parts.
@@ -47,7 +48,7 @@ class ObjectStorage:
     def __init__(self, location: StorageLocation) -> None:
         self._location = location
         self._kind = _EXTRAS.get(location.scheme, "")
-        self._has_bucket = False
+        self._is_bucket_checked = False
         with self._errors():
             self._fs = _file_system(location)
 
@@ -66,7 +67,11 @@ class ObjectStorage:
 
     def publish(self, spooled: Path, *names: str) -> None:
         with self._errors():
-            _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind, {}))
+            try:
+                _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind, {}))
+            except FileNotFoundError as error:
+                # The bucket was there a moment ago: an upload has expired, or the spool was removed.
+                raise OSError(f"the upload was lost: {error}") from None
         register_lineage(self, self.path(*names))
 
     def delete(self, *names: str) -> None:
@@ -81,13 +86,10 @@ class ObjectStorage:
                 return None
 
     def spool(self, name: str, owner: str | None = None) -> Spool:
-        folder = Path(tempfile.gettempdir())
-        try:
-            return Spool(folder, name, owner)
-        except OSError as error:
-            raise storage_error(name, folder, error) from error
+        # Two deployments may share a machine, and the names of their task instances.
+        return Spool(Path(tempfile.gettempdir()), name, owner and f"{self.path()} {owner}")
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def exclusive(self, folder: str) -> AbstractContextManager[None]:
         return nullcontext()
 
     def _key(self, *names: str) -> str:
@@ -95,13 +97,15 @@ class ObjectStorage:
 
     def _check_bucket(self) -> None:
         """Find out before a download is paid for, and once, that its bucket is missing."""
-        if self._has_bucket or not self._kind:
+        if self._is_bucket_checked or not self._kind:
             return
         bucket = self._location.path.partition("/")[0]
         try:
+            # Not info() for these: some versions take an empty bucket for a missing one.
             if self._kind == "gcs":
-                # Its info() takes an empty bucket that may not be looked at for a missing one.
                 self._fs.call("GET", "b/{}", bucket)
+            elif self._kind == "s3":
+                self._fs.call_s3("head_bucket", Bucket=bucket)
             else:
                 self._fs.info(bucket)
         except FileNotFoundError as error:
@@ -110,7 +114,7 @@ class ObjectStorage:
             ) from error
         except Exception:
             log.debug("Whether there is a bucket %s cannot be told", bucket, exc_info=True)
-        self._has_bucket = True
+        self._is_bucket_checked = True
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -120,13 +124,15 @@ class ObjectStorage:
         except RiffusionError:
             raise
         except Exception as error:
-            said = printable(" ".join(f"{type(error).__name__}: {error}".split()), 300)
-            if _is_refusal(error):
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            # The queries of URLs hold signatures and upload ids; so does the error itself, which is no cause therefore.
+            said = printable(re.sub(r"\?[^\s'\"]*", "?…", said), 300)
+            if _is_refusal(error, self._location.conn_id):
                 raise wrong_path(
                     self.path(),
                     f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}",
-                ) from error
-            raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from error
+                ) from None
+            raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from None
 
 
 #: What the libraries of the stores raise when they lack credentials, or these were refused.
@@ -142,15 +148,20 @@ _CREDENTIAL_ERRORS = frozenset(
 )
 
 
-def _is_refusal(error: Exception) -> bool:
-    # azure-core and gcsfs name the status each in its own way, and gcsfs says 403 in words alone.
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    return (
-        isinstance(error, FileNotFoundError | PermissionError | AirflowNotFoundException)
-        or status in (401, 403, 404)
-        or (isinstance(error, OSError) and str(error).startswith("Forbidden"))
-        or bool(_CREDENTIAL_ERRORS & {kind.__name__ for kind in type(error).__mro__})
-    )
+def _is_refusal(error: Exception, conn_id: str | None) -> bool:
+    # Each library names the status in its own way, and gcsfs says 403 in words alone.
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    statuses = (getattr(error, "status_code", None), getattr(error, "code", None), metadata.get("HTTPStatusCode"))
+    if isinstance(error, FileNotFoundError | PermissionError | AirflowNotFoundException):
+        return True
+    if {401, 403, 404} & {status for status in statuses if isinstance(status, int)}:
+        return True
+    if isinstance(error, OSError) and str(error).startswith("Forbidden"):
+        return True
+    # Credentials that the machine gives may be back soon, and so may a server that gives them.
+    is_out_of_reach = conn_id is None or any(type(arg).__name__ == "TransportError" for arg in error.args)
+    return not is_out_of_reach and bool(_CREDENTIAL_ERRORS & {kind.__name__ for kind in type(error).__mro__})
 
 
 def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any]) -> None:
@@ -181,7 +192,9 @@ def _file_system(location: StorageLocation) -> AbstractFileSystem:
 
     extra = _EXTRAS.get(location.scheme)
     remedy = (
-        f"pip install 'airflow-provider-riffusion[{extra}]'" if extra else "install the Airflow provider of this scheme"
+        f"pip install 'airflow-provider-riffusion[{extra}]'"
+        if extra
+        else "install the Airflow provider of this scheme; Azure's is abfs://"
     )
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
@@ -191,5 +204,7 @@ def _file_system(location: StorageLocation) -> AbstractFileSystem:
         BaseHook.get_connection(location.conn_id)
     try:
         return attach(location.scheme, location.conn_id).fs
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise wrong_path(shown, f"{error}; {remedy}") from error
+    except ValueError as error:
+        raise wrong_path(shown, f"{error}; check the connection {location.conn_id!r}") from error

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError, RiffusionStorageError
@@ -18,22 +19,31 @@ class Spool:
     """
     A temporary folder that is removed at the end of a ``with``, or by ``remove`` at any time.
 
-    :param folder: where to make it
-    :param name: see :meth:`Storage.spool`
-    :param owner: see :meth:`Storage.spool`
-    :raises RiffusionStorageError: the ``with`` ran into an error of the file system, such as a full disk
+    :param folder: where to make it; made when it is not there
+    :param name: what is being downloaded, for who finds the folder after a kill
+    :param owner: the task instance and where it stores; what an earlier try of it left is removed
+    :raises RiffusionConfigurationError: nothing can be stored there
+    :raises RiffusionStorageError: the file system failed, here or in the ``with``, such as by a full disk
     """
 
     def __init__(self, folder: Path, name: str, owner: str | None) -> None:
-        self._name = name
+        self._folder, self._name = folder, name
+        self._of_all_tries: Path | None = None
         prefix, suffix = f".{name[:32]}.", ".part"
-        if owner is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if owner is not None:
+                self._of_all_tries = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
+                shutil.rmtree(self._of_all_tries, ignore_errors=True)
+                # Where it cannot be used, such as one of another user, a folder of any name will do.
+                with suppress(OSError):
+                    self._of_all_tries.mkdir(mode=0o700, exist_ok=True)
+                    # One for each try: an older one that is still running must not remove what is not its own.
+                    self.path = Path(tempfile.mkdtemp(dir=self._of_all_tries))
+                    return
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=folder))
-        else:
-            # The same for every try, so that the next one finds what a killed one left.
-            self.path = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
-            self.remove()
-            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise _error_of(name, folder, error) from error
 
     def __enter__(self) -> Spool:
         return self
@@ -42,15 +52,24 @@ class Spool:
         self.remove()
         # Those without a number are no file system's: requests' errors are OSErrors too.
         if isinstance(error, OSError) and error.errno is not None:
-            raise storage_error(self._name, self.path.parent, error) from error
+            raise _error_of(self._name, self._folder, error) from error
 
     def remove(self) -> None:
         """Remove the folder and all that is in it; a download that still runs can then no longer be published."""
         shutil.rmtree(self.path, ignore_errors=True)
+        if self._of_all_tries is not None:
+            with suppress(OSError):
+                self._of_all_tries.rmdir()
 
 
-def storage_error(name: str, folder: Path, error: OSError) -> RiffusionError:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+#: Those that no retry cures.
+_LASTING_ERRORS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EXDEV)
+)
+
+
+def _error_of(name: str, folder: Path, error: OSError) -> RiffusionError:
+    if error.errno in _LASTING_ERRORS:
         return wrong_path(str(folder), f"nothing can be stored there ({error.strerror}); check path and permissions")
     return RiffusionStorageError(
         f"{name!r} was not stored: {folder} failed ({error.strerror}). Free space there if that is what it lacks; the "

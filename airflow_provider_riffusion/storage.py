@@ -7,18 +7,22 @@ What stands under a final name is a whole file, or the old one, or nothing.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import stat
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from airflow_provider_riffusion.spool import Spool, storage_error, wrong_path
+from airflow_provider_riffusion.spool import Spool, wrong_path
 
-#: Far longer than a set takes to be renamed; a lock that a dead machine holds must not hold ours up for ever.
+log = logging.getLogger(__name__)
+
+#: Far longer than a set takes to be renamed; a writer that hangs must not hold others up for ever.
 _LOCK_SECONDS = 60.0
 
 
@@ -53,13 +57,13 @@ class Storage(Protocol):
         """
         Make a folder for the parts of a download that nobody may see yet.
 
-        :param name: what is being downloaded, for who finds the folder after a kill
-        :param owner: the task instance; what an earlier try of it left is removed
+        :param name: see :class:`Spool`
+        :param owner: see :class:`Spool`
         """
         ...
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other writers of sets out, where the storage can do that."""
+    def exclusive(self, folder: str) -> AbstractContextManager[None]:
+        """Keep other writers out of the folder of a set, where the storage can do that."""
         ...
 
 
@@ -89,7 +93,7 @@ class StorageLocation:
         scheme, separator, rest = storage_path.partition("://")
         if not separator:
             scheme, rest = "", storage_path
-        if not storage_path.isprintable():
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in storage_path):
             raise wrong_path(storage_path, "it must not hold control characters")
         if scheme in ("file", "local", ""):
             if not os.path.isabs(rest):
@@ -156,37 +160,44 @@ class LocalStorage:
         self._folder.joinpath(*names).unlink(missing_ok=True)
 
     def read(self, *names: str) -> bytes | None:
+        path = self._folder.joinpath(*names)
         try:
-            return self._folder.joinpath(*names).read_bytes()
+            return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise wrong_path(str(path), f"it cannot be read ({error.strerror}); check path and permissions") from error
 
     def spool(self, name: str, owner: str | None = None) -> Spool:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # In the same folder, because a rename is atomic only within one file system.
-            return Spool(self._folder, name, owner)
-        except OSError as error:
-            raise storage_error(name, self._folder, error) from error
+        # In the same folder, because a rename is atomic only within one file system.
+        return Spool(self._folder, name, owner)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, folder: str) -> Iterator[None]:
+        path = self._folder / folder
+        path.mkdir(parents=True, exist_ok=True)
         # On the folder itself, so that no lock file is left; the kernel lets go when the process ends.
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        deadline = time.monotonic() + _LOCK_SECONDS
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            while time.monotonic() < deadline:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.05)
-                except OSError:
-                    # A file system without locks.
-                    break
+            _lock(descriptor, path)
             yield
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): let no other task write to it now", path, error.strerror)
+            return
+        else:
+            return
+    log.warning("%s is locked by another task for longer than %.0f s; going on without", path, _LOCK_SECONDS)
 
 
 def _sync(folder: Path) -> None:
@@ -203,7 +214,9 @@ def _sync(folder: Path) -> None:
 
 
 def register_lineage(storage: Any, uri: str) -> None:
-    """Tell Airflow that a file was written."""
+    """Tell Airflow that a file was written; a hidden one is of use to nobody."""
+    if os.path.basename(uri).startswith("."):
+        return
     from airflow.providers.common.compat.sdk import get_hook_lineage_collector
 
     get_hook_lineage_collector().add_output_asset(context=storage, uri=uri)

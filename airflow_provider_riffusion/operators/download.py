@@ -119,7 +119,8 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         self.song_id = song_id
         self.download_format = download_format
         # A string, because an ObjectStoragePath resolves its connection and loses it when it is copied.
-        self.storage_path = str(storage_path) if hasattr(storage_path, "joinpath") else storage_path
+        is_path = isinstance(storage_path, os.PathLike) or hasattr(storage_path, "joinpath")
+        self.storage_path = str(storage_path) if is_path else storage_path
         self.storage_conn_id = storage_conn_id
         self.file_name = file_name
         self.user_id = user_id
@@ -139,7 +140,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
             return found
 
         started = time.monotonic()
-        with storage.spool(name, _key(context)) as self._spool:
+        with storage.spool(name, _task_instance(context)) as self._spool:
             download = self._download_stems if is_stems else self._download_audio
             result = download(storage, self._spool, name)
         self.log.info(
@@ -261,7 +262,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
             StorageLocation.of(str(self.storage_path), self.storage_conn_id)
 
 
-def _key(context: Context) -> str | None:
+def _task_instance(context: Context) -> str | None:
     """Name the task instance, the same in each of its tries."""
     ti = context.get("ti")
     return None if ti is None else f"{ti.dag_id}/{ti.task_id}/{ti.run_id}/{ti.map_index}"

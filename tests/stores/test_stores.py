@@ -58,6 +58,14 @@ def without_manifests(objects: dict[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in objects.items() if not name.endswith("/manifest.json")}
 
 
+def visible(objects: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in objects.items() if not any(map(is_hidden, name.split("/")))}
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
 def left_in_spools() -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob(".*.part"))
 
@@ -146,7 +154,7 @@ def test_nothing_is_visible_before_it_is_whole(
     while not ended.is_set():
         # A hidden file may vanish between being listed and being read.
         with suppress(FileNotFoundError):
-            seen = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
+            seen = visible(store.objects(prefix))
             assert seen in ({}, whole(emulator, song_id, "wav"))
             looks += 1
     figure(f"{store.name}: looked at {looks} times during one upload, and no part was visible")
@@ -166,7 +174,7 @@ def test_memory_does_not_grow_with_the_size_of_a_song(
         peaks.append(ended.peak_megabytes)
     tiny, usual, huge = peaks
     figure(f"{store.name}: peak memory {tiny:.0f} MB for 1 kB, {usual:.0f} MB for 45 MB, {huge:.0f} MB for 200 MB")
-    assert huge - usual <= 8
+    assert huge - usual <= 16
     assert huge - tiny <= 128
 
 
@@ -218,9 +226,11 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
 ) -> None:
     song_id = emulator.add_song(Song("long", duration_s=200 * 10**6 / WAV_BYTES_PER_SECOND)).id
     operator = RiffusionDownloadOperator(task_id="t", song_id=song_id, download_format="wav", storage_path=storage_path)
-    ended = threading.Event()
+    ended, strikes = threading.Event(), 0
 
     def strike(_: int, __: FrameType | None) -> None:
+        nonlocal strikes
+        strikes += 1
         if way == "on_kill":
             operator.on_kill()
         elif not ended.is_set():
@@ -229,7 +239,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
     def watch() -> None:
         while not ended.is_set():
             # Only S3 shows an upload that goes on; elsewhere it begins when the spooled file is whole.
-            is_spooled = any((spool / "long.wav").exists() for spool in left_in_spools())
+            is_spooled = any(path for spool in left_in_spools() for path in spool.rglob("long.wav"))
             if is_spooled and (bucket.name != "s3" or bucket.unfinished()):
                 os.kill(os.getpid(), signal.SIGUSR1)
                 return
@@ -239,16 +249,15 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with suppress(TaskTimeout, RiffusionStorageError, RiffusionConfigurationError):
+        with pytest.raises(RiffusionStorageError if way == "on_kill" else TaskTimeout):
             operator.execute({})
-            ended.set()
     finally:
         ended.set()
         watcher.join()
         signal.signal(signal.SIGUSR1, previous)
+    assert strikes == 1
     assert bucket.unfinished() == []
-    # Where the moment is not known for sure, the upload may be just over, or be one request that cannot be divided.
-    assert bucket.objects(prefix) in ([{}] if bucket.name == "s3" else [{}, whole(emulator, song_id, "wav")])
+    assert bucket.objects(prefix) == {}
     assert left_in_spools() == []
 
 
@@ -268,7 +277,11 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
 ) -> None:
     # S3 gets its file in several parts.
     length = 20 * 2**20 / WAV_BYTES_PER_SECOND
-    songs = [emulator.add_song(Song(name, duration_s=length, stem_padding=500_000)).id for name in ("a", "b")]
+    stems = {"a": ("vocals", "drums"), "b": ("vocals", "bass", "other")}
+    songs = [
+        emulator.add_song(Song(name, duration_s=length, stem_padding=500_000, stems=names)).id
+        for name, names in stems.items()
+    ]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
     parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
     # The second run of each, because the first one also fills caches.
@@ -282,10 +295,10 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
         song_id, expected = songs[number % 2], files[number % 2]
         ended = downloads.run(moments.uniform(0, seconds), song_id=song_id, **parameters)
         killed += ended.code == -signal.SIGKILL
-        found = {name: content for name, content in store.objects(prefix).items() if not name.startswith(".")}
+        found = visible(store.objects(prefix))
         manifest = found.pop("song/manifest.json", None)
         for name, content in found.items():
-            assert content in [each[name] for each in files], f"{name} is partial after a kill (seed {seed})"
+            assert content in [each.get(name) for each in files], f"{name} is partial after a kill (seed {seed})"
         if manifest is not None or download_format == "wav":
             assert found in files
         stored += ended.code != 0 and found == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -50,7 +51,7 @@ def test_a_storage_path_is_taken_apart_or_refused(storage_path: str, conn_id: st
         assert type(found) is RiffusionConfigurationError
         assert str(found).startswith("storage_path is ")
         return
-    assert found.path.isprintable()
+    assert not re.search("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]", found.path)
     if not found.scheme:
         assert Path(found.path).is_absolute()
         assert ".." not in Path(found.path).parts

@@ -102,7 +102,51 @@ def test_the_next_try_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     other = store.spool("song.mp3", "dag/task/run/0")
     with store.spool("song.mp3", "dag/task/run/-1") as spool:
         assert list(spool.path.iterdir()) == []
-    assert list(tmp_path.iterdir()) == [other.path]
+    assert list(tmp_path.iterdir()) == [other.path.parent]
+    other.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_try_removes_nothing_of_a_newer_one(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    older = store.spool("song.mp3", "dag/task/run/-1")
+    newer = store.spool("song.mp3", "dag/task/run/-1")
+    older.remove()
+    assert newer.path.is_dir()
+
+
+def test_a_name_that_somebody_else_has_taken_does_not_stop_a_spool(tmp_path: Path) -> None:
+    store = local(tmp_path)
+    taken = store.spool("song.mp3", "dag/task/run/-1").path.parent
+    taken.rename(tmp_path / "away")
+    taken.symlink_to("/proc")
+    with store.spool("song.mp3", "dag/task/run/-1") as spool:
+        (spool.path / "song.mp3").write_bytes(b"song")
+        store.publish(spool.path / "song.mp3", "song.mp3")
+    assert (tmp_path / "song.mp3").read_bytes() == b"song"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "song.stems" / MANIFEST).mkdir(parents=True)
+    with pytest.raises(RiffusionConfigurationError, match=r"manifest\.json'; it cannot be read"):
+        stem_set.read_manifest(local(tmp_path), "song.stems")
+
+
+def test_the_set_after_a_kill_removes_what_both_before_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = local(tmp_path)
+    publish_set(store, ["a.m4a"])
+
+    def kill(self: LocalStorage, *names: str) -> None:
+        if names[-1] == "a.m4a":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStorage, "delete", kill)
+    with pytest.raises(KeyboardInterrupt):
+        publish_set(store, ["b.m4a"])
+    monkeypatch.undo()
+    (tmp_path / "song.stems" / MANIFEST).unlink()
+    publish_set(store, ["c.m4a"])
+    assert {path.name for path in (tmp_path / "song.stems").iterdir()} == {"c.m4a", MANIFEST}
 
 
 def test_two_writers_of_a_set_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +178,7 @@ def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(
 ) -> None:
     monkeypatch.setattr("airflow_provider_riffusion.storage._LOCK_SECONDS", 0.1)
     store = local(tmp_path)
-    with store.exclusive():
+    with store.exclusive("song.stems"):
         publish_set(store, ["a.m4a"])
     assert (tmp_path / "song.stems" / MANIFEST).exists()
 
@@ -198,7 +242,7 @@ def test_a_set_has_its_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LocalStorage, "publish", publish)
     publish_set(store, ["a.m4a", "c.m4a"])
-    assert seen == [("a.m4a", False), ("c.m4a", False), (MANIFEST, False)]
+    assert seen == [(".manifest.unfinished.json", True), ("a.m4a", False), ("c.m4a", False), (MANIFEST, False)]
 
 
 def test_a_new_set_deletes_the_old_ones_files_and_no_others(tmp_path: Path) -> None:
