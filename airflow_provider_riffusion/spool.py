@@ -33,13 +33,14 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if owner is not None:
-                self._of_all_tries = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
-                shutil.rmtree(self._of_all_tries, ignore_errors=True)
-                # Where it cannot be used, such as one of another user, a folder of any name will do.
-                with suppress(OSError):
-                    self._of_all_tries.mkdir(mode=0o700, exist_ok=True)
+                of_all_tries = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
+                shutil.rmtree(of_all_tries, ignore_errors=True)
+                # Where it is still there, such as one that another user has planted, a folder of any name will do.
+                with suppress(FileExistsError, FileNotFoundError):
+                    of_all_tries.mkdir(mode=0o700)
+                    self._of_all_tries = of_all_tries
                     # One for each try: an older one that is still running must not remove what is not its own.
-                    self.path = Path(tempfile.mkdtemp(dir=self._of_all_tries))
+                    self.path = Path(tempfile.mkdtemp(dir=of_all_tries))
                     return
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=folder))
         except OSError as error:

@@ -119,9 +119,12 @@ def test_a_name_that_somebody_else_has_taken_does_not_stop_a_spool(tmp_path: Pat
     store = local(tmp_path)
     taken = store.spool("song.mp3", "dag/task/run/-1").path.parent
     taken.rename(tmp_path / "away")
-    taken.symlink_to("/proc")
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    taken.symlink_to(planted)
     with store.spool("song.mp3", "dag/task/run/-1") as spool:
         (spool.path / "song.mp3").write_bytes(b"song")
+        assert list(planted.iterdir()) == []
         store.publish(spool.path / "song.mp3", "song.mp3")
     assert (tmp_path / "song.mp3").read_bytes() == b"song"
 
