@@ -27,7 +27,7 @@ from tests.task_state_store import Store
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import AirflowRescheduleException  # type: ignore[no-redef]
+    from airflow.exceptions import AirflowRescheduleException
 
 MAX_BYTES = 2**22
 _POLL = 0.01

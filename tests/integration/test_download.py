@@ -224,7 +224,7 @@ def test_a_stem_that_fails_leaves_the_older_set(emulator: Emulator, song_id: str
     before = files_in(tmp_path)
     emulator.configure(stems_reply="urls")
     fault = {"reset": {"after_bytes": 100}}.get(what, {})
-    emulator.fault(what, path="drums", **fault)  # type: ignore[arg-type]
+    emulator.fault(what, path="drums", **fault)
     if what == "wrong-format":
         emulator.clear()
         emulator.fault("status", status=404, path="drums")
@@ -508,7 +508,7 @@ def test_the_hook_downloads_stems_all_or_none(emulator: Emulator, song_id: str, 
 
 def test_the_hook_refuses_what_it_cannot_download(song_id: str, tmp_path: Path, emulator: Emulator) -> None:
     with pytest.raises(errors.RiffusionConfigurationError, match="download_format"):
-        RiffusionHook().download(song_id, "stems", tmp_path / "x")  # type: ignore[arg-type]
+        RiffusionHook().download(song_id, "stems", tmp_path / "x")
     with pytest.raises(errors.RiffusionConfigurationError, match="song_id"):
         RiffusionHook().download("../x", "mp3", tmp_path / "x")
     assert emulator.requests == []

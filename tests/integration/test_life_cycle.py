@@ -374,7 +374,7 @@ def test_a_result_that_could_not_be_reported_is_not_paid_for_again(
 
     def run(max_tries: int) -> list[str]:
         operator = prompt_operator(wait_for_completion=wait_for_completion)
-        return operator.execute({"task_state_store": store, "ti": TaskInstance(max_tries)})  # type: ignore[typeddict-item]
+        return operator.execute({"task_state_store": store, "ti": TaskInstance(max_tries)})
 
     first = run(max_tries=2)
     assert run(max_tries=2) == first

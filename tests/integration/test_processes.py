@@ -111,7 +111,7 @@ def test_the_token_is_in_no_log_line_at_debug_level(
     with Emulator(token=CANARY) as emulator:
         connect(emulator.url, CANARY)
         if fault:
-            emulator.fault(**fault, path="music/download")  # type: ignore[arg-type]
+            emulator.fault(**fault, path="music/download")
         code = (
             "import logging; logging.basicConfig(level=1)\n"
             "from airflow_provider_riffusion import retries; retries.MAX_BACKOFF = 0.01\n"

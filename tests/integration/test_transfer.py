@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
 def client(url: str, **settings: object) -> Client:
-    return Client(ConnectionSettings(base_url=url, token=TOKEN, **{"timeout": 1.0, "low_speed_time": 0.5, **settings}))  # type: ignore[arg-type]
+    return Client(ConnectionSettings(base_url=url, token=TOKEN, **{"timeout": 1.0, "low_speed_time": 0.5, **settings}))
 
 
 def get(server: RawServer, *, max_bytes: int = 2**30, **settings: object) -> bytes:

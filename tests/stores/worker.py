@@ -87,7 +87,7 @@ def _download(parameters: dict[str, Any], peak: int) -> None:
 
     # One task instance for each worker, so that its next download is the next try.
     ti = SimpleNamespace(dag_id="songs", task_id="t", run_id=str(os.getppid()), map_index=-1)
-    RiffusionDownloadOperator(task_id="t", **parameters).execute({"ti": ti})  # type: ignore[typeddict-item]
+    RiffusionDownloadOperator(task_id="t", **parameters).execute({"ti": ti})
     # Not ru_maxrss, which a child inherits from the process that forked it.
     with Path("/proc/self/status").open() as status:
         high = next(line for line in status if line.startswith("VmHWM"))

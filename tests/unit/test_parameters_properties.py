@@ -85,7 +85,7 @@ class OneManifest:
 
 
 def read_manifest(content: bytes) -> list[StoredFile] | None:
-    return stem_set.read_manifest(OneManifest(content), "song.stems")  # type: ignore[arg-type]
+    return stem_set.read_manifest(OneManifest(content), "song.stems")
 
 
 @given(files=st.lists(stored_files, max_size=4))

@@ -188,7 +188,7 @@ def test_json_of_any_depth_is_a_documented_error() -> None:
 @example(body=b"9" * 5000, cut=0)
 def test_json_is_read_or_is_a_download_error(body: bytes, cut: int) -> None:
     for text in (body[:cut], body[cut:], body[cut:].decode("latin-1")):
-        found = outcome(lambda text=text: parse_json(text, REQUEST))  # type: ignore[misc]  # bound at once
+        found = outcome(lambda text=text: parse_json(text, REQUEST))
         assert not isinstance(found, errors.RiffusionError) or type(found) is errors.RiffusionDownloadError
 
 

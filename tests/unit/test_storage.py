@@ -78,6 +78,15 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         open_storage(StorageLocation.of("s3://bucket/songs"))
 
 
+def test_an_unknown_connection_is_refused_before_its_store_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *arguments: opened.append(arguments))
+    with pytest.raises(RiffusionConfigurationError, match="'nowhere'"):
+        open_storage(StorageLocation.of("s3://nowhere@bucket/songs"))
+    assert opened == []
+
+
 def test_a_store_of_another_provider_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.local import LocalFileSystem
 

@@ -111,7 +111,7 @@ def test_any_event_is_songs_or_a_documented_error(event: Any) -> None:
     found = outcome(lambda: songs_of_event(event), lambda error: check_text(str(error)))
     if isinstance(found, list):
         assert found
-        push_song_url({"ti": Pushed()}, found)  # type: ignore[typeddict-item]
+        push_song_url({"ti": Pushed()}, found)
 
 
 def test_an_event_of_any_depth_is_a_documented_error() -> None:
@@ -120,7 +120,7 @@ def test_an_event_of_any_depth_is_a_documented_error() -> None:
             event = json.loads("[" * depth + "]" * depth)
         except RecursionError:
             break
-        assert isinstance(outcome(lambda event=event: songs_of_event({"status": event})), RiffusionError)  # type: ignore[misc]
+        assert isinstance(outcome(lambda event=event: songs_of_event({"status": event})), RiffusionError)
 
 
 @given(found=st.lists(songs.map(summary_of), min_size=1, max_size=3), error=errors())
@@ -214,7 +214,7 @@ class Store:
 
 
 def state_of(store: Store) -> TaskState:
-    return TaskState({"task_state_store": store})  # type: ignore[typeddict-unknown-key]
+    return TaskState({"task_state_store": store})
 
 
 @given(create=creates, failures=st.integers(0, 9))
