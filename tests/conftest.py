@@ -33,8 +33,8 @@ os.environ.update(
     NO_PROXY="127.0.0.1,localhost",
 )
 
-from airflow_provider_riffusion import retries  # noqa: E402  # after the environment, see above
 from airflow_provider_riffusion.emulator import Emulator  # noqa: E402
+from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the environment, see above
 
 CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
 

@@ -11,20 +11,22 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_riffusion import api, api_requests, creation
-from airflow_provider_riffusion.api_requests import Request
-from airflow_provider_riffusion.connection import ConnectionSettings
-from airflow_provider_riffusion.downloads import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.exceptions import (
     RiffusionConfigurationError,
     RiffusionNotFoundError,
     RiffusionNotReadyError,
 )
 from airflow_provider_riffusion.get_provider_info import get_provider_info
-from airflow_provider_riffusion.replies import MAX_JSON_BYTES, parse_json, raise_for_status
-from airflow_provider_riffusion.retries import ATTEMPTS
-from airflow_provider_riffusion.texts import shown_value
-from airflow_provider_riffusion.transfer import Client, Reply
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
+from airflow_provider_riffusion.safe_text import shown_value
+from airflow_provider_riffusion.transport.client import Client, Reply
+from airflow_provider_riffusion.transport.retry import ATTEMPTS
+from airflow_provider_riffusion.useapi.client import MAX_JSON_BYTES, parse_json, raise_for_status
+from airflow_provider_riffusion.useapi.download import DownloadedFile, download_audio, download_stems
+from airflow_provider_riffusion.useapi.riffusion import creation
+from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
+from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.riffusion.requests import Request
 
 DEFAULT_MAX_BYTES = 2**31
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
-    from airflow_provider_riffusion.waiting import SongSummary
+    from airflow_provider_riffusion.tasks.waiting import SongSummary
 
 _XCOM_KEY = "riffusion_song_url"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_riffusion import creation
 from airflow_provider_riffusion.operators.create_base import COMMON_PARAMETERS, BaseCreateOperator
+from airflow_provider_riffusion.useapi.riffusion import creation
 
 if TYPE_CHECKING:
-    from airflow_provider_riffusion.api_requests import Request
+    from airflow_provider_riffusion.useapi.riffusion.requests import Request
 
 
 class RiffusionCreatePromptOperator(BaseCreateOperator):

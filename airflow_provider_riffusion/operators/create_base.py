@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_riffusion import creation
-from airflow_provider_riffusion.api import parse_time
 from airflow_provider_riffusion.exceptions import (
     RiffusionCreateUncertainError,
     RiffusionError,
     RiffusionSongFailedError,
 )
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
-from airflow_provider_riffusion.operators.parameters import (
+from airflow_provider_riffusion.tasks.base import (
     ACCOUNT_CHECKS,
     Checks,
     UsesHook,
@@ -27,14 +25,16 @@ from airflow_provider_riffusion.operators.parameters import (
     is_positive,
     is_template,
 )
-from airflow_provider_riffusion.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.waiting import SongSummary, Waiter, cancel_jobs, poll, songs_of_event
+from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
+from airflow_provider_riffusion.tasks.waiting import SongSummary, Waiter, cancel_jobs, poll, songs_of_event
+from airflow_provider_riffusion.useapi.riffusion import creation
+from airflow_provider_riffusion.useapi.riffusion.responses import parse_time
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_riffusion.api import Song
-    from airflow_provider_riffusion.api_requests import Request
+    from airflow_provider_riffusion.useapi.riffusion.requests import Request
+    from airflow_provider_riffusion.useapi.riffusion.responses import Song
 
 #: Looks for a lost create before it is given up, and seconds between them.
 _SEARCHES = 3

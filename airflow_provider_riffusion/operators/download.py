@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_riffusion import api
 from airflow_provider_riffusion.exceptions import (
     RiffusionConfigurationError,
     RiffusionFileExistsError,
     RiffusionStemsError,
 )
-from airflow_provider_riffusion.operators.parameters import (
+from airflow_provider_riffusion.tasks.base import (
     ACCOUNT_CHECKS,
     SONG_ID,
     Checks,
@@ -24,13 +23,14 @@ from airflow_provider_riffusion.operators.parameters import (
     is_template,
     is_text_or_none,
 )
+from airflow_provider_riffusion.useapi.riffusion import responses as api
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_riffusion.spool import Spool
-    from airflow_provider_riffusion.stem_set import StoredFile
-    from airflow_provider_riffusion.storage import Storage
+    from airflow_provider_riffusion.storage.manifest import StoredFile
+    from airflow_provider_riffusion.storage.spool import Spool
+    from airflow_provider_riffusion.storage.storage import Storage
 
 IF_EXISTS = ("replace", "skip", "fail")
 
@@ -172,7 +172,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         return self._result(storage.path(name), file.size, file.sha256, file.content_type)
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
-        from airflow_provider_riffusion.stem_set import StoredFile, publish_set
+        from airflow_provider_riffusion.storage.manifest import StoredFile, publish_set
 
         try:
             stems = self.hook.download_stems(
@@ -192,7 +192,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
 
     def _found(self, storage: Storage, name: str, *, is_stems: bool) -> DownloadResult | None:
         """Decide by ``if_exists`` what to do about a file that is there already; None means to download."""
-        from airflow_provider_riffusion.stem_set import MANIFEST, read_manifest
+        from airflow_provider_riffusion.storage.manifest import MANIFEST, read_manifest
 
         size = storage.size(name, MANIFEST) if is_stems else storage.size(name)
         if size is None or self.if_exists == "replace":
@@ -237,7 +237,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         )
 
     def _open_storage(self) -> Storage:
-        from airflow_provider_riffusion.storage import StorageLocation, open_storage
+        from airflow_provider_riffusion.storage.storage import StorageLocation, open_storage
 
         storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path
         if storage_path is None:
@@ -257,7 +257,7 @@ class RiffusionDownloadOperator(UsesHook, BaseOperator):
         if self.storage_path is not None and not (
             only_literals and is_template(self.storage_path, self.storage_conn_id)
         ):
-            from airflow_provider_riffusion.storage import StorageLocation
+            from airflow_provider_riffusion.storage.storage import StorageLocation
 
             StorageLocation.of(str(self.storage_path), self.storage_conn_id)
 

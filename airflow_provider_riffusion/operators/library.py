@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_riffusion import api
-from airflow_provider_riffusion.api import parse_time
 from airflow_provider_riffusion.exceptions import RiffusionApiError
-from airflow_provider_riffusion.operators.parameters import (
+from airflow_provider_riffusion.tasks.base import (
     ACCOUNT_CHECKS,
     SONG_ID,
     Checks,
     UsesHook,
     check_parameters,
 )
+from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.riffusion.responses import parse_time
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -18,15 +18,15 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
-from airflow_provider_riffusion.operators.parameters import (
+from airflow_provider_riffusion.tasks.base import (
     ACCOUNT_CHECKS,
     SONG_ID,
     Checks,
     UsesHook,
     check_parameters,
 )
-from airflow_provider_riffusion.task_state import TaskState
-from airflow_provider_riffusion.waiting import MAX_FAILURES, SongSummary, Waiter, is_passing, poll, songs_of_event
+from airflow_provider_riffusion.tasks.task_state import TaskState
+from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, SongSummary, Waiter, is_passing, poll, songs_of_event
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

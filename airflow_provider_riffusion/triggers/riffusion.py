@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_riffusion.waiting import (
+from airflow_provider_riffusion.tasks.waiting import (
     MAX_FAILURES,
     SongSummary,
     Waiter,
@@ -125,7 +125,7 @@ def _kill_pool() -> ThreadPoolExecutor:
 
 def _make_hook(riffusion_conn_id: str, connection: Connection) -> RiffusionHook:
     # Imported here, because importing requests would hold the event loop up.
-    from airflow_provider_riffusion.connection import ConnectionSettings
+    from airflow_provider_riffusion.hooks.connection import ConnectionSettings
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
     hook = RiffusionHook(riffusion_conn_id)

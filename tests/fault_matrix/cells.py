@@ -12,8 +12,8 @@ from typing import Any
 import tenacity
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_riffusion import retries
 from airflow_provider_riffusion.exceptions import RiffusionError
+from airflow_provider_riffusion.transport import retry as retries
 from tests.fault_matrix.faults import FAULTS, Fault, with_variants
 from tests.fault_matrix.operations import OPERATIONS, Operation, Run, files_in, prepare_storage, storage_after
 from tests.fault_matrix.secrecy import LOG, leaks, logged, texts_of

@@ -19,10 +19,11 @@ from airflow.sdk import DAG, dag
 from airflow.sdk.definitions.param import DagParam
 
 from airflow_provider_riffusion import exceptions as errors
-from airflow_provider_riffusion import retries, stems
 from airflow_provider_riffusion.emulator import Account, Emulator, Song, example_accounts
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+from airflow_provider_riffusion.transport import retry as retries
+from airflow_provider_riffusion.useapi.riffusion import stems
 from tests.integration.raw_server import ok, reply, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")

@@ -25,8 +25,8 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionListSongsOperator,
 )
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
+from airflow_provider_riffusion.tasks.waiting import songs_of_event
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from airflow_provider_riffusion.waiting import songs_of_event
 from tests.dag_runs import outcomes_of, results_of, run_dag
 from tests.integration.raw_server import NoTls, ok, reply, serve
 from tests.task_state_store import Store
@@ -984,7 +984,7 @@ def test_a_kill_gets_through_when_all_polls_hang(emulator: Emulator, connect: Ca
 
 
 def test_events_survive_json() -> None:
-    from airflow_provider_riffusion.waiting import event_of_error
+    from airflow_provider_riffusion.tasks.waiting import event_of_error
 
     error = errors.RiffusionPendingError("m", http_status=596, code="c", api_message="a", request="r", retry_after=2.0)
     with pytest.raises(errors.RiffusionPendingError) as caught:

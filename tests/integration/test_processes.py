@@ -114,7 +114,7 @@ def test_the_token_is_in_no_log_line_at_debug_level(
             emulator.fault(**fault, path="music/download")
         code = (
             "import logging; logging.basicConfig(level=1)\n"
-            "from airflow_provider_riffusion import retries; retries.MAX_BACKOFF = 0.01\n"
+            "from airflow_provider_riffusion.transport import retry; retry.MAX_BACKOFF = 0.01\n"
         ) + textwrap.dedent(DOWNLOAD)
         done = subprocess.run(
             [sys.executable, "-c", code, emulator.songs[0].id, "stems", str(tmp_path)],

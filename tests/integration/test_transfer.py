@@ -18,8 +18,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from airflow_provider_riffusion import retries, targets, transfer
-from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionConnectionError,
@@ -29,7 +27,11 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionServerError,
     RiffusionTooLargeError,
 )
-from airflow_provider_riffusion.transfer import Client, Reply, SavedBody
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
+from airflow_provider_riffusion.transport import client as transfer
+from airflow_provider_riffusion.transport import retry as retries
+from airflow_provider_riffusion.transport import urls as targets
+from airflow_provider_riffusion.transport.client import Client, Reply, SavedBody
 from tests.integration.raw_server import RawServer, ok, reply, reset, serve
 
 TOKEN = "user:canary-token"

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion import api_requests
 from airflow_provider_riffusion.exceptions import RiffusionError
+from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
 
 _SHARED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("normal", max_examples=60, derandomize=True, **_SHARED)

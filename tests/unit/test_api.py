@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_riffusion import api, api_requests
 from airflow_provider_riffusion import exceptions as errors
+from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
+from airflow_provider_riffusion.useapi.riffusion import responses as api
 
 REQUEST = api_requests.download_request("song", "mp3", "user-1")
 

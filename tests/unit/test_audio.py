@@ -6,7 +6,7 @@ import wave
 
 import pytest
 
-from airflow_provider_riffusion import audio
+from airflow_provider_riffusion.audio import formats as audio
 from airflow_provider_riffusion.emulator import Emulator
 
 

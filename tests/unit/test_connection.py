@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 
 TOKEN = "user:1234-abcdef"
 

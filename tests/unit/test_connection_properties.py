@@ -17,8 +17,7 @@ from airflow.sdk import Connection
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion import exceptions, targets
-from airflow_provider_riffusion.connection import ConnectionSettings, is_loopback
+from airflow_provider_riffusion import exceptions
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionConfigurationError,
@@ -26,7 +25,9 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionDownloadError,
     RiffusionError,
 )
-from airflow_provider_riffusion.transfer import Client
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings, is_loopback
+from airflow_provider_riffusion.transport import urls as targets
+from airflow_provider_riffusion.transport.client import Client
 from tests.unit.strategies import TOKEN, any_text, check_error, json_values, mutated, outcome
 
 SIGNATURE = "s3cr3t-signature"

@@ -16,16 +16,16 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion import stem_set
-from airflow_provider_riffusion.api import is_song_id
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
 from airflow_provider_riffusion.operators.create import RiffusionCreateComposeOperator, RiffusionCreatePromptOperator
 from airflow_provider_riffusion.operators.download import RiffusionDownloadOperator
 from airflow_provider_riffusion.operators.library import RiffusionDeleteSongOperator, RiffusionListSongsOperator
-from airflow_provider_riffusion.operators.parameters import is_template
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
-from airflow_provider_riffusion.stem_set import StoredFile
-from airflow_provider_riffusion.storage import StorageLocation
+from airflow_provider_riffusion.storage import manifest as stem_set
+from airflow_provider_riffusion.storage.manifest import StoredFile
+from airflow_provider_riffusion.storage.storage import StorageLocation
+from airflow_provider_riffusion.tasks.base import is_template
+from airflow_provider_riffusion.useapi.riffusion.responses import is_song_id
 from tests.unit.strategies import any_text, json_values, mutated, outcome, plain_text
 
 # --- where files go

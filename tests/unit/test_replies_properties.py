@@ -16,11 +16,13 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion import api, audio, creation
 from airflow_provider_riffusion import exceptions as errors
-from airflow_provider_riffusion.replies import parse_json
-from airflow_provider_riffusion.retries import parse_retry_after
-from airflow_provider_riffusion.waiting import event_of_error, summary_of
+from airflow_provider_riffusion.audio import formats as audio
+from airflow_provider_riffusion.tasks.waiting import event_of_error, summary_of
+from airflow_provider_riffusion.transport.retry import parse_retry_after
+from airflow_provider_riffusion.useapi.client import parse_json
+from airflow_provider_riffusion.useapi.riffusion import creation
+from airflow_provider_riffusion.useapi.riffusion import responses as api
 from tests.unit.strategies import (
     REQUEST,
     any_text,

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_riffusion import api_requests, stems
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionPendingError,
     RiffusionStemsError,
 )
+from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
+from airflow_provider_riffusion.useapi.riffusion import stems
 
 REQUEST = api_requests.download_request("song", "stems", None)
 AUDIO = b"\0\0\0\x1cftypM4A " + bytes(range(256)) * 8

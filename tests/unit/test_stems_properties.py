@@ -12,14 +12,14 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion import stems
-from airflow_provider_riffusion.downloads import _decode_stem
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionDownloadError,
     RiffusionError,
     RiffusionStemsError,
 )
+from airflow_provider_riffusion.useapi.download import _decode_stem
+from airflow_provider_riffusion.useapi.riffusion import stems
 from tests.unit.strategies import REQUEST, any_text, json_values, mutated, outcome, plain_text
 from tests.unit.test_stems import AUDIO, TEXT, URL
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_riffusion import stem_set
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
-from airflow_provider_riffusion.stem_set import MANIFEST, StoredFile
-from airflow_provider_riffusion.storage import LocalStorage, StorageLocation, open_storage
+from airflow_provider_riffusion.storage import manifest as stem_set
+from airflow_provider_riffusion.storage.manifest import MANIFEST, StoredFile
+from airflow_provider_riffusion.storage.storage import LocalStorage, StorageLocation, open_storage
 
 
 def local(folder: Path) -> LocalStorage:
@@ -90,7 +90,7 @@ def test_an_unknown_connection_is_refused_before_its_store_is_opened(monkeypatch
 def test_a_store_of_another_provider_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.local import LocalFileSystem
 
-    monkeypatch.setattr("airflow_provider_riffusion.object_storage._file_system", lambda _: LocalFileSystem())
+    monkeypatch.setattr("airflow_provider_riffusion.storage.object_store._file_system", lambda _: LocalFileSystem())
     store = open_storage(StorageLocation("sftp", None, f"{tmp_path}/songs"))
     (tmp_path / "songs").mkdir()
     assert store.size("a.mp3") is None
@@ -188,7 +188,7 @@ def test_two_writers_of_a_set_take_turns(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_riffusion.storage._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_provider_riffusion.storage.storage._LOCK_SECONDS", 0.1)
     store = local(tmp_path)
     with store.exclusive("song.stems"):
         publish_set(store, ["a.m4a"])

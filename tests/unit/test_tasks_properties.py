@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.api import Song, is_song_id
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionConnectionError,
@@ -22,9 +21,8 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionStemsError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
-from airflow_provider_riffusion.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from airflow_provider_riffusion.waiting import (
+from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
+from airflow_provider_riffusion.tasks.waiting import (
     Outcome,
     SongSummary,
     Waiter,
@@ -34,6 +32,8 @@ from airflow_provider_riffusion.waiting import (
     songs_of_event,
     summary_of,
 )
+from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+from airflow_provider_riffusion.useapi.riffusion.responses import Song, is_song_id
 from tests.unit.strategies import (
     any_text,
     check_json,

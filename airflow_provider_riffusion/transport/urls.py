@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError
-from airflow_provider_riffusion.texts import printable
+from airflow_provider_riffusion.safe_text import printable
 
 _PORTS = {"https": 443, "http": 80}
 #: Parsers disagree about where the host ends in a URL with one of these.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError, RiffusionStorageError
-from airflow_provider_riffusion.texts import printable
+from airflow_provider_riffusion.safe_text import printable
 
 _PATH_LENGTH = 500
 

@@ -24,17 +24,17 @@ import urllib3.exceptions
 from requests.auth import AuthBase
 
 from airflow_provider_riffusion import __version__
-from airflow_provider_riffusion.connection import ConnectionSettings
 from airflow_provider_riffusion.exceptions import (
     RiffusionConnectionError,
     RiffusionDownloadError,
     RiffusionError,
     RiffusionTooLargeError,
 )
-from airflow_provider_riffusion.retries import ATTEMPTS, parse_retry_after, retrying
-from airflow_provider_riffusion.targets import check_address, check_url, joined, origin_of, shown
-from airflow_provider_riffusion.texts import printable
-from airflow_provider_riffusion.watchdog import CURRENT, Watchdog, WatchedAdapter
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
+from airflow_provider_riffusion.safe_text import printable
+from airflow_provider_riffusion.transport.retry import ATTEMPTS, parse_retry_after, retrying
+from airflow_provider_riffusion.transport.urls import check_address, check_url, joined, origin_of, shown
+from airflow_provider_riffusion.transport.watchdog import CURRENT, Watchdog, WatchedAdapter
 
 log = logging.getLogger(__name__)
 

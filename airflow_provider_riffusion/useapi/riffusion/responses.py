@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from airflow_provider_riffusion import audio
-from airflow_provider_riffusion.api_requests import Request, accounts_request
+from airflow_provider_riffusion.audio import formats as audio
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionBadRequestError,
@@ -27,7 +26,8 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSubscriptionError,
     RiffusionUnauthorizedError,
 )
-from airflow_provider_riffusion.texts import printable
+from airflow_provider_riffusion.safe_text import printable
+from airflow_provider_riffusion.useapi.riffusion.requests import Request, accounts_request
 
 DEFAULT_BASE_URL = "https://api.useapi.net"
 ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts"

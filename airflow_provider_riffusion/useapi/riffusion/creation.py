@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
-from airflow_provider_riffusion.api import is_song_id, raise_if_error
-from airflow_provider_riffusion.api_requests import PREFIX, Request
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionBadRequestError,
@@ -21,7 +19,9 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSubscriptionError,
     RiffusionUnauthorizedError,
 )
-from airflow_provider_riffusion.texts import shown_value
+from airflow_provider_riffusion.safe_text import shown_value
+from airflow_provider_riffusion.useapi.riffusion.requests import PREFIX, Request
+from airflow_provider_riffusion.useapi.riffusion.responses import is_song_id, raise_if_error
 
 MAX_PROMPTS = 3
 MAX_REFERENCE_LENGTH = 1024

@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from airflow_provider_riffusion import audio
-from airflow_provider_riffusion.api import raise_if_error
-from airflow_provider_riffusion.api_requests import Request
+from airflow_provider_riffusion.audio import formats as audio
 from airflow_provider_riffusion.exceptions import RiffusionStemsError
+from airflow_provider_riffusion.useapi.riffusion.requests import Request
+from airflow_provider_riffusion.useapi.riffusion.responses import raise_if_error
 
 #: Far above the 15 to 25 MB that were seen; the document is parsed in memory.
 MAX_JSON_BYTES = 256 * 2**20

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_riffusion.api import is_song_id
 from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError
+from airflow_provider_riffusion.useapi.riffusion.responses import is_song_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

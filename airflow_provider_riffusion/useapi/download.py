@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from airflow_provider_riffusion import api, audio, stems
-from airflow_provider_riffusion.api_requests import Request
-from airflow_provider_riffusion.connection import ConnectionSettings
+from airflow_provider_riffusion.audio import formats as audio
 from airflow_provider_riffusion.exceptions import (
     RiffusionDownloadError,
     RiffusionStemsError,
     RiffusionTooLargeError,
 )
-from airflow_provider_riffusion.replies import MAX_JSON_BYTES, parse_json, raise_for_status
-from airflow_provider_riffusion.transfer import Client, Reply, SavedBody
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
+from airflow_provider_riffusion.transport.client import Client, Reply, SavedBody
+from airflow_provider_riffusion.useapi.client import MAX_JSON_BYTES, parse_json, raise_for_status
+from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.riffusion import stems
+from airflow_provider_riffusion.useapi.riffusion.requests import Request
 
 #: Enough to look past a byte order mark and white space.
 _JSON_HEAD_BYTES = 256

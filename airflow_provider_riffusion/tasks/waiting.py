@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.api import Song, is_song_id
 from airflow_provider_riffusion.exceptions import (
     RiffusionConnectionError,
     RiffusionDownloadError,
@@ -19,7 +18,8 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSongFailedError,
     RiffusionTimeoutError,
 )
-from airflow_provider_riffusion.texts import printable, shown_value
+from airflow_provider_riffusion.safe_text import printable, shown_value
+from airflow_provider_riffusion.useapi.riffusion.responses import Song, is_song_id
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from airflow_provider_riffusion.storage import Storage
+from airflow_provider_riffusion.storage.storage import Storage
 
 MANIFEST = "manifest.json"
 #: Lists what may stand in the folder while a set takes the place of another one, for the try that follows a kill.

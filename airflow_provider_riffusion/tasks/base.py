@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from airflow_provider_riffusion import api
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
-from airflow_provider_riffusion.texts import shown_value
+from airflow_provider_riffusion.safe_text import shown_value
+from airflow_provider_riffusion.useapi.riffusion import responses as api
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook

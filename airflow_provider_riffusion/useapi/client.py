@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from airflow_provider_riffusion import api
-from airflow_provider_riffusion.api_requests import Request
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError
-from airflow_provider_riffusion.transfer import Reply
+from airflow_provider_riffusion.transport.client import Reply
+from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.riffusion.requests import Request
 
 #: Far above any list of songs; stems have a limit of their own.
 MAX_JSON_BYTES = 32 * 2**20

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from airflow_provider_riffusion.spool import Spool, wrong_path
+from airflow_provider_riffusion.storage.spool import Spool, wrong_path
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def open_storage(location: StorageLocation) -> Storage:
     """
     if not location.scheme:
         return LocalStorage(location)
-    from airflow_provider_riffusion.object_storage import ObjectStorage
+    from airflow_provider_riffusion.storage.object_store import ObjectStorage
 
     return ObjectStorage(location)
 

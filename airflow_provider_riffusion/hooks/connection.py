@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, AnyStr
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_riffusion.api import DEFAULT_BASE_URL
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
-from airflow_provider_riffusion.texts import shown_value
+from airflow_provider_riffusion.safe_text import shown_value
+from airflow_provider_riffusion.useapi.riffusion.responses import DEFAULT_BASE_URL
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
-from airflow_provider_riffusion.spool import Spool, wrong_path
-from airflow_provider_riffusion.storage import StorageLocation, register_lineage
-from airflow_provider_riffusion.texts import printable
+from airflow_provider_riffusion.safe_text import printable
+from airflow_provider_riffusion.storage.spool import Spool, wrong_path
+from airflow_provider_riffusion.storage.storage import StorageLocation, register_lineage
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
