@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider without importing any other part of it."""
+"""Describe this provider to Airflow, which reads this without importing any other part of the package."""
 
 from __future__ import annotations
 
@@ -18,30 +18,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.hooks.riffusion"],
-            }
-        ],
-        "operators": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.operators.riffusion"],
-            }
-        ],
-        "sensors": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.sensors.riffusion"],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.triggers.riffusion"],
-            }
-        ],
+        **{
+            kind: [
+                {"integration-name": "Riffusion", "python-modules": [f"airflow_provider_riffusion.{kind}.riffusion"]}
+            ]
+            for kind in ("hooks", "operators", "sensors", "triggers")
+        },
         "extra-links": ["airflow_provider_riffusion.links.riffusion.RiffusionSongLink"],
         "connection-types": [
             {
@@ -51,11 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": {
                     # Not the port: the form's test button refuses a connection that has none stored.
                     "hidden-fields": ["login"],
-                    "relabeling": {
-                        "password": "API token",
-                        "host": "Base URL",
-                        "schema": "Scheme (http or https)",
-                    },
+                    "relabeling": {"password": "API token", "host": "Base URL", "schema": "Scheme (http or https)"},
                     "placeholders": {
                         "host": "https://api.useapi.net",
                         "password": "user:1234-abcdef",
@@ -65,14 +43,14 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "user_id": _field("Account (user_id)", "string", "Needed when several accounts are configured."),
                     "storage_path": _field(
-                        "Storage path", "string", "Default folder for downloads: an absolute path or an URL."
+                        "Storage path", "string", "Default folder for downloads: an absolute path or a URL."
                     ),
                     "timeout": _field("Timeout", "number", "Seconds, for connecting and for each read; 60."),
                     "low_speed_limit": _field(
-                        "Low speed limit", "number", "Bytes per second below which a transfer is broken off; 1024."
+                        "Low speed limit", "number", "Bytes per second below which a transfer is aborted; 1024."
                     ),
                     "low_speed_time": _field(
-                        "Low speed time", "number", "Seconds below the limit until it is broken off; 60."
+                        "Low speed time", "number", "Seconds below the limit after which it is aborted; 60."
                     ),
                     "verify": _field("Verify TLS", "string", "true, false, or the path of a CA bundle."),
                     "allow_http": _field(

@@ -1,4 +1,4 @@
-"""What others have written, made fit for a message."""
+"""Make other people's text safe for a message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ def printable(text: str, length: int) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text[:length])
 
 
+def one_line(text: str, length: int) -> str:
+    """Make one short printable line of a text, with single spaces."""
+    return printable(" ".join(text[:length].split()), length)
+
+
 def shown_value(value: object) -> str:
-    """Show the start of a value that is wrong, of which nothing is known."""
+    """Show the start of any value, whatever its type and size."""
     try:
         return repr(value)[:120]
     except (RecursionError, ValueError):
-        # Nested too deep, or a number of more digits than Python turns into text.
+        # repr() raises for JSON that is nested too deep and for numbers with more than 4,300 digits.
         return f"a {type(value).__name__} too large to show"

@@ -21,19 +21,12 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionStemsError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
+from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
 from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import (
-    Outcome,
-    SongSummary,
-    Waiter,
-    decide,
-    event_of,
-    event_of_error,
-    songs_of_event,
-    summary_of,
-)
+from airflow_provider_riffusion.tasks.waiting import Outcome, Waiter, decide
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from airflow_provider_riffusion.useapi.riffusion.responses import Song, is_song_id
+from airflow_provider_riffusion.useapi.models import Song, SongSummary, is_song_id, summary_of
+from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
 from tests.unit.strategies import (
     any_text,
     check_json,
@@ -50,8 +43,13 @@ ERRORS = sorted(
     key=lambda value: value.__name__,
 )
 
+
+def song(status: str | None, **fields: Any) -> Song:
+    return Song(status=status, state=state_of_status(status), **fields)
+
+
 songs = st.builds(
-    Song,
+    song,
     id=song_ids,
     status=st.sampled_from(["completed", "complete", "queued", "failed", "moderated", None]) | plain_text,
     title=st.none() | plain_text,
@@ -167,7 +165,7 @@ def test_a_trigger_is_made_again_from_what_it_serializes(arguments: dict[str, An
     deadline=st.integers(0, 4),
     failures=st.integers(0, 6),
 )
-@example(polled=[[Song(f"{number}" * 100, "failed\x1b") for number in range(200)]], now=0, deadline=1, failures=0)
+@example(polled=[[song("failed\x1b", id=f"{number}" * 100) for number in range(200)]], now=0, deadline=1, failures=0)
 def test_any_poll_ends_the_waiting_or_does_not(
     polled: list[list[Song]] | RiffusionError, now: int, deadline: int, failures: int
 ) -> None:
