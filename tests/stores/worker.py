@@ -95,7 +95,11 @@ def _download(parameters: dict[str, Any], peak: int) -> None:
 
 
 def _main(modules: list[str]) -> None:
-    for module in ("airflow_provider_riffusion.hooks.riffusion", "airflow_provider_riffusion.storage.manifest", *modules):
+    for module in (
+        "airflow_provider_riffusion.hooks.riffusion",
+        "airflow_provider_riffusion.storage.manifest",
+        *modules,
+    ):
         importlib.import_module(module)
     # Imports every provider, so do that once.
     importlib.import_module("airflow.providers.common.compat.sdk").get_hook_lineage_collector()
