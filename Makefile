@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test test-stores reliability soak benchmark constraints clean
 
 demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
-	@$(BIN)/python -m tests.demo
+	@$(BIN)/python -m tests.programs.demo
 
 test: $(VENV)/.installed-test  ## Lint, type check, unit and integration tests, coverage.
 	$(BIN)/ruff check .
@@ -35,13 +35,13 @@ test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZUR
 	$(BIN)/python -m pytest tests/stores --stores=$(STORES) --kills=50
 
 reliability: $(VENV)/.installed-test  ## Run every fault, and write RELIABILITY.md anew.
-	$(BIN)/python -m tests.fault_matrix
+	$(BIN)/python -m tests.programs.fault_matrix
 
 soak: $(VENV)/.installed-test  ## Hundreds of downloads with random faults through a real scheduler; then look for the token.
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.programs.soak
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.programs.benchmarks
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see "Development" in the README.
 	$(PIP) install --quiet uv

@@ -19,11 +19,11 @@ BUNDLES = [
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(ROOT / path)},
     }
-    for name, path in (("examples", "example_dags"), ("tests", "tests/integration/dags"))
+    for name, path in (("examples", "example_dags"), ("tests", "tests/airflow/dags"))
 ]
 os.environ.update(
     AIRFLOW_HOME=str(AIRFLOW_HOME),
-    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "tests/integration/dags"),
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "tests/airflow/dags"),
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__CORE__TEST_CONNECTION="Enabled",
     AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),

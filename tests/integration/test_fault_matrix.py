@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_matrix import expectations, page, runner
-from tests.fault_matrix.cells import Cell, Key
-from tests.fault_matrix.faults import FAULTS, GROUPS
-from tests.fault_matrix.operations import OLD, OPERATIONS, files_in, prepare_storage
-from tests.fault_matrix.secrecy import Log, leaks
-from tests.fault_matrix.world import SONG, TOKEN
+from tests.programs.fault_matrix import expectations, page, runner
+from tests.programs.fault_matrix.cells import Cell, Key
+from tests.programs.fault_matrix.faults import FAULTS, GROUPS
+from tests.programs.fault_matrix.operations import OLD, OPERATIONS, files_in, prepare_storage
+from tests.programs.fault_matrix.secrecy import Log, leaks
+from tests.programs.fault_matrix.world import SONG, TOKEN
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_an_operation_ends_as_expected(started: Mapping[Key, Future[Cell]], key:
 
 def test_the_page_is_what_the_run_gave(started: Mapping[Key, Future[Cell]]) -> None:
     results = {key: future.result() for key, future in started.items()}
-    assert page.PATH.read_text() == page.render(results), "run `python -m tests.fault_matrix`, and read what it changes"
+    assert page.PATH.read_text() == page.render(results), "run `make reliability`, and read what it changes"
     assert page.unknown_names(results) == set()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
-from tests.integration.raw_server import reset
+from tests.support.raw_server import reset
 
 
 @contextmanager

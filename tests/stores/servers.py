@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import requests
 
-from tests.integration.raw_server import reply, serve
+from tests.support.raw_server import reply, serve
 
 BUCKET = "songs"
 CONN_ID = "song_store"

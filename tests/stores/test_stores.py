@@ -25,13 +25,13 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionStorageError,
 )
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
-from tests.dag_runs import ROOT, outcomes_of, run_dag
 from tests.stores.proxy import breaking
 from tests.stores.servers import Bucket, Store, bucket_url
 from tests.stores.worker import Worker, worker
+from tests.support.dag_runs import ROOT, outcomes_of, run_dag
 
 WAV_BYTES_PER_SECOND = 44_100 * 4
-DAGS = ROOT / "tests" / "integration" / "dags" / "download.py"
+DAGS = ROOT / "tests" / "airflow" / "dags" / "download.py"
 FORMATS = ("mp3", "wav", "stems")
 
 

@@ -1,0 +1,49 @@
+"""DAGs for tests/airflow/test_dags.py; the params say what to download."""
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+
+params = {
+    "song_id": Param("s", type="string"),
+    "download_format": Param("mp3", type="string"),
+    "storage_path": Param("/", type="string"),
+}
+
+with DAG("download", params=params, schedule=None) as download:
+    RiffusionDownloadOperator(
+        task_id="download",
+        song_id="{{ params.song_id }}",
+        download_format="{{ params.download_format }}",
+        storage_path="{{ params.storage_path }}",
+        retries=3,
+    )
+
+with DAG("expand", params=params, schedule=None) as expand:
+
+    @task
+    def formats(params: dict | None = None) -> list[str]:
+        return params["download_format"].split()
+
+    RiffusionDownloadOperator.partial(
+        task_id="download", song_id="{{ params.song_id }}", storage_path="{{ params.storage_path }}", retries=3
+    ).expand(download_format=formats())
+
+
+def make_sensor_dag(mode: str, **parameters: object) -> DAG:
+    with DAG(f"sensor_{mode}_{'_'.join(parameters)}", schedule=None) as dag:
+
+        @task.sensor(poke_interval=1, timeout=60, mode=mode, retries=3, **parameters)
+        def song_is_there() -> bool:
+            from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+
+            return any(song.is_completed for song in RiffusionHook().list_songs())
+
+        song_is_there()
+    return dag
+
+
+sensor_poke = make_sensor_dag("poke")
+sensor_reschedule = make_sensor_dag("reschedule")
+sensor_poke_silent = make_sensor_dag("poke", silent_fail=True)
+sensor_reschedule_silent = make_sensor_dag("reschedule", silent_fail=True)

@@ -1,5 +1,0 @@
-"""
-What happens on every fault, in every operation: run for real, compared with what is expected, and printed for users.
-
-``python -m tests.fault_matrix`` runs everything and writes ``RELIABILITY.md``.
-"""

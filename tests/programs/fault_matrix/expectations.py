@@ -1,0 +1,298 @@
+"""
+What every cell is expected to be, written down from the documentation and not from the code.
+
+A cell reads ``error, requests, end``. Before the slash stands what happens when the fault lasts, behind it what happens
+when it strikes once and the next request is good; without a slash both are the same. ``requests`` counts those that
+reach a server, or attempts to connect where none can. The rules:
+
+* A GET that may succeed a moment later is sent five times; one that cannot is sent once.
+* A create is sent once. Unless the API clearly refused it, it is looked for: first in the scheduler (a GET like any
+  other), then in the library. When it cannot be looked for, a later try does that; when it is not found in three looks
+  at both, nobody can tell.
+* A sensor polls once each time, and waits over four polls in a row that failed for the network's sake.
+* What only a human can mend ends the task at once.
+* A host that a reply named is not the API: whatever it answers is a failed download, and says nothing of the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.programs.fault_matrix.cells import Cell, Key
+
+_UNCERTAIN = "CreateUncertain, 7, at once"
+_WAITS = "SensorTimeout, polls on, at once / ok, 2"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    A row of expectations.
+
+    :param get: mp3, wav, stems as base64, the list, and the connection test, which returns what the others raise
+    :param poll: the three ways to wait, and the account gate
+    :param stem: a stem by URL: the reply that names it is good, and the fetch of the one file is struck
+    :param create: a create
+    :param others: by operation, what differs from these
+    """
+
+    get: str
+    poll: str
+    stem: str
+    create: str
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+def _fatal(error: str, end: str = "at once", **others: str) -> Rule:
+    """Repeating is of no use, and the API has clearly refused a create."""
+    cell = f"{error}, 1, {end}"
+    return Rule(cell, cell, "Download, 2, retried", cell, others)
+
+
+def _transient(error: str, create: str, *, stem: str | None = None) -> Rule:
+    """May be gone a moment later."""
+    cell = f"{error}, 5, retried / ok, 2"
+    return Rule(cell, cell, f"{stem or error}, 6, retried / ok, 3", create)
+
+
+def _unusable(create_once: str) -> Rule:
+    """Arrived whole, and is nothing of use: not repeated, but a sensor looks again."""
+    return Rule(
+        "Download, 1, retried",
+        "Download, 5, retried / ok, 2",
+        "Download, 2, retried",
+        f"Download, 2, retried / {create_once}",
+    )
+
+
+_WAITING = ("poke", "reschedule", "deferrable")
+_SENSORS_WAIT = dict.fromkeys(_WAITING, _WAITS)
+_NO_ACCOUNT = {"gate": "Configuration, 1, at once"}
+
+_UNAUTHORIZED = _fatal("Unauthorized")
+_SUBSCRIPTION = _fatal("Subscription")
+_NOT_FOUND = _fatal("NotFound", "retried", **_SENSORS_WAIT, **_NO_ACCOUNT)
+# A 409 makes no sense as the answer to a create, so that it is no clear refusal.
+_NOT_READY = Rule(
+    "NotReady, 1, retried",
+    "NotReady, 1, retried",
+    "Download, 2, retried",
+    f"NotReady, 2, retried / {_UNCERTAIN}",
+    _SENSORS_WAIT,
+)
+_RATE_LIMIT = _transient("RateLimit", "RateLimit, 1, retried", stem="Download")
+# Longer than a task should sleep.
+_TOO_LONG = Rule("RateLimit, 1, retried", "RateLimit, 1, retried", "Download, 2, retried", "RateLimit, 1, retried")
+_SERVER = _transient("Server", f"Server, 6, retried / {_UNCERTAIN}", stem="Download")
+_UNKNOWN = Rule("Api, 1, retried", "Api, 1, retried", "Download, 2, retried", f"Api, 2, retried / {_UNCERTAIN}")
+
+# Nothing was sent, so that a create may be sent again by the next try.
+_UNSENT = _transient("Connection", "Connection, 1, retried")
+# The request arrived, and a create was carried out: the scheduler shows it.
+_NO_ANSWER = _transient("Connection", "Connection, 6, retried / ok, 2")
+_BROKEN = _transient("Download", "Download, 6, retried / ok, 2")
+_TOO_LARGE = Rule(
+    "TooLarge, 1, at once", "TooLarge, 1, at once", "TooLarge, 2, at once", "TooLarge, 2, at once / ok, 2"
+)
+_FINE = Rule("ok, 1", "ok, 1", "ok, 2", "ok, 1")
+_OTHER_SHAPE = Rule(
+    "Api, 1, retried",
+    "Api, 1, retried",
+    "Download, 2, retried",
+    "Api, 2, retried / ok, 2",
+    {"stems": "Stems, 1, at once"},
+)
+
+EXPECTED: Mapping[str, Rule] = {
+    # HTTP statuses
+    "596": _fatal("Pending"),
+    "596, as HTML": _fatal("Pending"),
+    "400": _fatal("BadRequest", "retried"),
+    "401": _UNAUTHORIZED,
+    "402": _SUBSCRIPTION,
+    "403": _UNAUTHORIZED,
+    "404": _NOT_FOUND,
+    "409": _NOT_READY,
+    "410": _NOT_FOUND,
+    "412": _SUBSCRIPTION,
+    "422": _fatal("Moderation"),
+    "429": _RATE_LIMIT,
+    "429, Retry-After: 3": _RATE_LIMIT,
+    "429, Retry-After: a date in a minute": _RATE_LIMIT,
+    "429, Retry-After: a day": _TOO_LONG,
+    "429, Retry-After: a date in 20 years": _TOO_LONG,
+    "429, Retry-After: inf": _TOO_LONG,
+    "429, Retry-After: -5": _RATE_LIMIT,
+    "429, Retry-After: soon": _RATE_LIMIT,
+    "429, Retry-After: nan": _RATE_LIMIT,
+    "500": _SERVER,
+    "502": _SERVER,
+    "503": _SERVER,
+    "504": _SERVER,
+    "503, Retry-After: 3": _SERVER,
+    "299, unknown": _UNKNOWN,
+    "799, unknown": Rule(
+        "Server, 1, retried", "Server, 1, retried", "Download, 2, retried", f"Server, 2, retried / {_UNCERTAIN}"
+    ),
+    # No reply
+    "connection refused": _UNSENT,
+    "no such host (DNS)": _UNSENT,
+    "TLS: unknown authority": Rule(
+        "Connection, 1, retried",
+        "Connection, 5, retried / ok, 2",
+        "Connection, 2, retried",
+        "Connection, 1, retried",
+    ),
+    "TLS: the server speaks none": _UNSENT,
+    "reset before the reply": _NO_ANSWER,
+    "closed without a reply": _NO_ANSWER,
+    "silence instead of a reply": _NO_ANSWER,
+    "a reply that is no HTTP": _NO_ANSWER,
+    # The body of the reply
+    "reset in the body": _BROKEN,
+    "cut short of Content-Length": _BROKEN,
+    "cut in its chunks": _BROKEN,
+    "cut, no length, no chunks": _BROKEN,
+    "gzip stream cut": _BROKEN,
+    "silence in the body": _BROKEN,
+    "a drip of 100 bytes/s": _BROKEN,
+    "nonsense for chunks": _BROKEN,
+    "gzip bomb": _TOO_LARGE,
+    "endless": _TOO_LARGE,
+    "Content-Length of 1 TB": _TOO_LARGE,
+    "Content-Length too small": _BROKEN,
+    "no Content-Length": _FINE,
+    "wrong Content-Type": _FINE,
+    "no Content-Type": _FINE,
+    # Other content
+    "JSON with an error": _UNKNOWN,
+    "HTML": _unusable(_UNCERTAIN),
+    "nothing": _transient("Download", f"Download, 6, retried / {_UNCERTAIN}"),
+    # To a create, a status like 200; what is missing is the body.
+    "204": _UNKNOWN,
+    "JSON with the words of a 596": _fatal("Pending"),
+    "JSON of another shape": _OTHER_SHAPE,
+    "JSON, 200,000 levels deep": _unusable("ok, 2"),
+    # For a stem's file it is no audio, and not read to its end.
+    "JSON of 64 MB": Rule(
+        "TooLarge, 1, at once", "TooLarge, 1, at once", "Download, 2, retried", "TooLarge, 2, at once / ok, 2"
+    ),
+    # Looks like damage on the way. A stems document holds only ASCII that matters, and is read all the same.
+    "JSON that is no UTF-8": Rule(
+        "Download, 5, retried / ok, 2",
+        "Download, 5, retried / ok, 2",
+        "",
+        "Download, 6, retried / ok, 2",
+        {**dict.fromkeys(("mp3", "wav"), "Download, 5, retried / ok, 3"), "stems": "ok, 1"},
+    ),
+    "JSON with NaN and Infinity": Rule("ok, 1", "ok, 1", "", "ok, 1", dict.fromkeys(("mp3", "wav"), "ok, 2")),
+    # The worst of all fields and types; fields that are of no use here may hold anything.
+    "a wrong type in any field (the worst)": Rule(
+        "Api, 1, retried",
+        "SensorTimeout, polls on, at once / Api, 1, retried",
+        "",
+        f"{_UNCERTAIN} / ok, 2",
+        {
+            **dict.fromkeys(("mp3", "wav"), "Api or Download, 1, retried"),
+            "stems": "Stems, 1, at once",
+            **_NO_ACCOUNT,
+        },
+    ),
+    # Redirects; that of a create is not followed, and no clear refusal
+    "to itself": Rule(
+        "Download, 6, retried / ok, 2",
+        "Download, 30, retried / ok, 2",
+        "Download, 7, retried / ok, 3",
+        "Download, 7, retried / ok, 2",
+    ),
+    "to audio on another server": Rule(
+        "Download, 2, retried",
+        "Download, 10, retried / ok, 3",
+        "ok, 3",
+        "Download, 3, retried / ok, 2",
+        dict.fromkeys(("mp3", "wav"), "ok, 2"),
+    ),
+    "to a file: URL": _unusable(_UNCERTAIN),
+    "from elsewhere to this machine": _unusable("ok, 2"),
+    "301 without a Location": Rule(
+        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, 2, retried / ok, 2"
+    ),
+    # Replies that quote the API token: as the same without it
+    "401 with the token": _UNAUTHORIZED,
+    "500 with the token": _transient("Server", "Server, 6, retried / ok, 2", stem="Download"),
+    "200 with the token in an error": Rule(
+        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, 2, retried / ok, 2"
+    ),
+    "200 with nothing but the token": _unusable("ok, 2"),
+    "unknown stems with the token": _OTHER_SHAPE,
+    "good reply with the token": _FINE,
+    "no HTTP but the token": _NO_ANSWER,
+    "the token for chunks": _BROKEN,
+    "the token for an encoding": _unusable("ok, 2"),
+    "redirect to a path with the token": _unusable("ok, 2"),
+    "redirect elsewhere with the token": _unusable("ok, 2"),
+    "redirect to ftp: with the token": _unusable("ok, 2"),
+}
+
+#: Shortest and longest pause, where the hook waits as long as the API asks; by row.
+_ASKED = {
+    "429, Retry-After: 3": (3.0, 4.0),
+    "503, Retry-After: 3": (3.0, 4.0),
+    "429, Retry-After: a date in a minute": (45.0, 61.0),
+}
+
+
+def expected(fault: str, operation: str, *, once: bool) -> str | None:
+    """Return what a cell is expected to read; None when nobody has said."""
+    rule = EXPECTED.get(fault)
+    if rule is None:
+        return None
+    kinds = {"urls": rule.stem, "create": rule.create, **dict.fromkeys((*_WAITING, "gate"), rule.poll)}
+    cell = rule.others.get(operation, kinds.get(operation, rule.get))
+    lasting, slash, striking_once = cell.partition(" / ")
+    cell = striking_once if once and slash else lasting
+    if operation == "test" and not cell.startswith("ok"):
+        return f"not ok, {cell.split(', ')[1]}"
+    return cell or None
+
+
+def expected_pause(fault: str, operation: str, *, once: bool) -> tuple[float, float] | None:
+    """Return between how many seconds the shortest pause lies that the API has asked for; None: there is none."""
+    if operation in ("mp3", "wav", "stems", "urls", "list", "test"):
+        return _ASKED.get(fault)
+    # The create itself is not repeated, and neither is a poll; the look at the scheduler is.
+    return _ASKED[fault] if operation == "create" and fault == "503, Retry-After: 3" and not once else None
+
+
+def expected_storage(operation: str, cell: str) -> str:
+    """Return what is stored after a cell."""
+    if operation not in ("mp3", "wav", "stems", "urls"):
+        return ""
+    if cell.startswith("ok"):
+        return "new"
+    return "old, and the unknown reply" if cell.startswith("Stems") else "old"
+
+
+def differences(key: Key, cell: Cell) -> list[str]:
+    """Say in which ways a cell is not what is expected."""
+    wanted = expected(key.fault, key.operation, once=key.once)
+    if wanted is None:
+        return ["nobody has said what to expect"]
+    found = list(cell.problems)
+    if str(cell) != wanted:
+        found.append(f"expected {wanted!r}, got {str(cell)!r}")
+    storage = expected_storage(key.operation, wanted)
+    if cell.storage != storage:
+        found.append(f"expected in the storage: {storage!r}, found: {cell.storage!r}")
+    pause = expected_pause(key.fault, key.operation, once=key.once)
+    if (pause is None) != (cell.pause is None) or (pause and cell.pause and not pause[0] <= cell.pause <= pause[1]):
+        found.append(f"expected a pause of {pause} s, got {cell.pause}")
+    return found
+
+
+#: Cells that are not run, and why.
+NOT_APPLICABLE: Mapping[tuple[str, str], str] = {
+    (fault, "urls"): "the file of a stem is audio, not JSON"
+    for fault in ("JSON that is no UTF-8", "JSON with NaN and Infinity", "a wrong type in any field (the worst)")
+}
