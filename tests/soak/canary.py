@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_riffusion.emulator import Emulator, Song
-from airflow_provider_riffusion.emulator.faults import FAULTS
+from airflow_provider_riffusion.emulator.server.faults import FAULTS
 from tests.soak.deployment import Deployment
 from tests.soak.plan import FORMATS
 from tests.soak.report import Report
