@@ -14,8 +14,8 @@ manager:
 from __future__ import annotations
 
 from airflow_provider_riffusion.emulator.emulator import Emulator, example_accounts, example_songs
-from airflow_provider_riffusion.emulator.faults import Fault
-from airflow_provider_riffusion.emulator.models import Account, LoggedRequest, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.models import Account, LoggedRequest, Settings, Song
+from airflow_provider_riffusion.emulator.server.faults import Fault
 
 __all__ = [
     "Account",

@@ -18,13 +18,13 @@ from airflow_provider_riffusion.emulator.emulator import (
     example_accounts,
     example_songs,
 )
-from airflow_provider_riffusion.emulator.faults import FAULTS, Fault, parse_fault
-from airflow_provider_riffusion.emulator.models import (
+from airflow_provider_riffusion.emulator.riffusion.models import (
     AUDIO_REPLIES,
     JOB_REPLIES,
     MISSING_STEMS,
     STEMS_REPLIES,
 )
+from airflow_provider_riffusion.emulator.server.faults import FAULTS, Fault, parse_fault
 
 
 def _fault(text: str) -> Fault:

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from airflow_provider_riffusion.emulator import audio
-from airflow_provider_riffusion.emulator.downloads import audio_reply
-from airflow_provider_riffusion.emulator.faults import Fault
-from airflow_provider_riffusion.emulator.models import Account, LoggedRequest, Settings, Song, path_matches
-from airflow_provider_riffusion.emulator.server import EmulatorServer
-from airflow_provider_riffusion.emulator.state import State
+from airflow_provider_riffusion.emulator.riffusion.files import audio_reply
+from airflow_provider_riffusion.emulator.riffusion.models import Account, LoggedRequest, Settings, Song, path_matches
+from airflow_provider_riffusion.emulator.riffusion.state import State
+from airflow_provider_riffusion.emulator.server.faults import Fault
+from airflow_provider_riffusion.emulator.server.http_server import EmulatorServer
 
 # The example token of the vendor's documentation [D]; it opens nothing.
 DEFAULT_TOKEN = "user:1234-abcdef"  # noqa: S105  # made up

@@ -139,15 +139,20 @@ def _save_stems(
     client = UseapiClient(client.settings)
     sizes: list[int] = []
 
+    def check_sizes() -> None:
+        if sum(sizes) > max_bytes:
+            raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
+
     def save(number: int, stem: Stem) -> DownloadedFile:
+        # A stem that waited for a thread must not be fetched when others have exceeded the limit meanwhile.
+        check_sizes()
         with (folder / f"{number}.stem").open("x+b") as file:
             if stem.url is not None:
                 saved = _fetch_audio(client, request.at(stem.url), file, None, max_bytes)
             else:
                 saved = _save_encoded(stem, request, file)
         sizes.append(saved.size)
-        if sum(sizes) > max_bytes:
-            raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
+        check_sizes()
         return replace(saved, path=saved.path.replace(folder / f"{stem.name}.{saved.audio_format.extension}"))
 
     with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:

@@ -28,8 +28,8 @@ import requests
 
 from airflow_provider_riffusion.emulator import Account, Emulator, Song, example_songs
 from airflow_provider_riffusion.emulator.__main__ import build_parser, greeting, main, make_emulator
-from airflow_provider_riffusion.emulator.faults import parse_fault
-from airflow_provider_riffusion.emulator.server import Handler
+from airflow_provider_riffusion.emulator.server.faults import parse_fault
+from airflow_provider_riffusion.emulator.server.http_server import Handler
 
 SONG = Song(id="11111111-2222-4333-8444-555555555555", title="Blue Façade", duration_s=2.0)
 GENERATION_SECONDS = 0.3

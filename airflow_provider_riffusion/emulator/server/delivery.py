@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
-from airflow_provider_riffusion.emulator.faults import Fault, cut_position
-from airflow_provider_riffusion.emulator.replies import Reply, reason_phrase
+from airflow_provider_riffusion.emulator.server.faults import Fault, cut_position
+from airflow_provider_riffusion.emulator.server.response import Reply, reason_phrase
 
 # A reset throws away what the kernel has not sent yet; on a loopback that takes far less than this.
 _DRAIN_SECONDS = 0.05

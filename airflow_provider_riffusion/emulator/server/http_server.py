@@ -16,14 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from airflow_provider_riffusion.emulator.control import CONTROL_PREFIX, Control
-from airflow_provider_riffusion.emulator.delivery import CutError, Delivery
-from airflow_provider_riffusion.emulator.endpoints import Endpoints, Request
-from airflow_provider_riffusion.emulator.faults import Fault, FaultList, change_reply, reply_instead
-from airflow_provider_riffusion.emulator.log import RequestLog
-from airflow_provider_riffusion.emulator.models import LoggedRequest
-from airflow_provider_riffusion.emulator.replies import Reply, error_reply
-from airflow_provider_riffusion.emulator.state import State
+from airflow_provider_riffusion.emulator.riffusion.endpoints import Endpoints, Request
+from airflow_provider_riffusion.emulator.riffusion.models import LoggedRequest
+from airflow_provider_riffusion.emulator.riffusion.state import State
+from airflow_provider_riffusion.emulator.server.control import CONTROL_PREFIX, Control
+from airflow_provider_riffusion.emulator.server.delivery import CutError, Delivery
+from airflow_provider_riffusion.emulator.server.faults import Fault, FaultList, change_reply, reply_instead
+from airflow_provider_riffusion.emulator.server.request_log import RequestLog
+from airflow_provider_riffusion.emulator.server.response import Reply, error_reply
 
 log = logging.getLogger(__name__)
 

@@ -12,16 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_riffusion.emulator.downloads import (
+from airflow_provider_riffusion.emulator.riffusion.files import (
     audio_reply,
     download_reply,
     file_url,
     stem_file_reply,
 )
-from airflow_provider_riffusion.emulator.faults import REDIRECT_LOOP_PATH
-from airflow_provider_riffusion.emulator.fields import Fields, query_number
-from airflow_provider_riffusion.emulator.models import DONE_STATUSES, Account, Song, iso_time
-from airflow_provider_riffusion.emulator.replies import (
+from airflow_provider_riffusion.emulator.riffusion.models import DONE_STATUSES, Account, Song, iso_time
+from airflow_provider_riffusion.emulator.riffusion.state import State
+from airflow_provider_riffusion.emulator.server.faults import REDIRECT_LOOP_PATH
+from airflow_provider_riffusion.emulator.server.fields import Fields, query_number
+from airflow_provider_riffusion.emulator.server.response import (
     MODERATION,
     RefusedError,
     Reply,
@@ -30,7 +31,6 @@ from airflow_provider_riffusion.emulator.replies import (
     json_reply,
     redirect_reply,
 )
-from airflow_provider_riffusion.emulator.state import State
 
 PREFIX = "/v1/riffusion"
 FILES_PREFIX = "/files/"

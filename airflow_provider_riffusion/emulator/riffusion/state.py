@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_riffusion.emulator.models import Account, Settings, Song, iso_time
-from airflow_provider_riffusion.emulator.replies import RefusedError
+from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song, iso_time
+from airflow_provider_riffusion.emulator.server.response import RefusedError
 
 PENDING_STATUS = 596
 PENDING_MESSAGE = (

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from airflow_provider_riffusion.emulator.models import path_matches
-from airflow_provider_riffusion.emulator.replies import (
+from airflow_provider_riffusion.emulator.riffusion.models import path_matches
+from airflow_provider_riffusion.emulator.riffusion.state import PENDING_MESSAGE, PENDING_STATUS
+from airflow_provider_riffusion.emulator.server.response import (
     ERROR_BODIES,
     FRAMINGS,
     Reply,
@@ -22,7 +23,6 @@ from airflow_provider_riffusion.emulator.replies import (
     reason_phrase,
     redirect_reply,
 )
-from airflow_provider_riffusion.emulator.state import PENDING_MESSAGE, PENDING_STATUS
 
 FAULTS = (
     "status",

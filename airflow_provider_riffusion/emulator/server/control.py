@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_riffusion.emulator.endpoints import Request
-from airflow_provider_riffusion.emulator.faults import FaultList, fault_from_mapping
-from airflow_provider_riffusion.emulator.log import RequestLog
-from airflow_provider_riffusion.emulator.models import iso_time
-from airflow_provider_riffusion.emulator.replies import RefusedError, Reply, error_reply, json_reply
-from airflow_provider_riffusion.emulator.state import State
+from airflow_provider_riffusion.emulator.riffusion.endpoints import Request
+from airflow_provider_riffusion.emulator.riffusion.models import iso_time
+from airflow_provider_riffusion.emulator.riffusion.state import State
+from airflow_provider_riffusion.emulator.server.faults import FaultList, fault_from_mapping
+from airflow_provider_riffusion.emulator.server.request_log import RequestLog
+from airflow_provider_riffusion.emulator.server.response import RefusedError, Reply, error_reply, json_reply
 
 CONTROL_PREFIX = "/_emulator/"
 

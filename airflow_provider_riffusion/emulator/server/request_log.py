@@ -6,7 +6,7 @@ import itertools
 import threading
 from dataclasses import replace
 
-from airflow_provider_riffusion.emulator.models import LoggedRequest
+from airflow_provider_riffusion.emulator.riffusion.models import LoggedRequest
 
 
 class RequestLog:

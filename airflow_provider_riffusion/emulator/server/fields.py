@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_riffusion.emulator.replies import RefusedError
+from airflow_provider_riffusion.emulator.server.response import RefusedError
 
 _MAX_REFERENCE = 1024
 

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_riffusion.emulator import audio
-from airflow_provider_riffusion.emulator.models import Settings, Song
-from airflow_provider_riffusion.emulator.replies import Reply, bytes_reply, json_reply, redirect_reply
+from airflow_provider_riffusion.emulator.riffusion.models import Settings, Song
+from airflow_provider_riffusion.emulator.server.response import Reply, bytes_reply, json_reply, redirect_reply
 
 _CONTENT_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "m4a": "audio/mp4"}
 

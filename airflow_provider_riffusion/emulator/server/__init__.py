@@ -1,0 +1,1 @@
+"""A server that can misbehave on order; which API it serves is up to its service."""
