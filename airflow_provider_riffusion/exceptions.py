@@ -40,11 +40,13 @@ class RiffusionError(RuntimeError):
 
     :param message: what happened and, if a human can fix it, how
     :param transient: whether the same request may succeed a moment later; the hook repeats only such GETs
+    :param retry_after: seconds to wait before the next request, if the response has a Retry-After header
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.transient = transient
+        self.retry_after = retry_after
 
 
 class RiffusionConfigurationError(RiffusionError, ValueError, AirflowFailException):
@@ -74,7 +76,7 @@ class RiffusionApiError(RiffusionError):
     :param code: ``code`` in the error body, if it has one
     :param api_message: the API's own words
     :param request: method and path of the request, such as ``GET /v1/riffusion/music/download/``
-    :param retry_after: seconds to wait before the next request, if the response has a Retry-After header
+    :param retry_after: see :class:`RiffusionError`
     :param transient: see :class:`RiffusionError`
     """
 
@@ -89,13 +91,12 @@ class RiffusionApiError(RiffusionError):
         retry_after: float | None = None,
         transient: bool = False,
     ) -> None:
-        super().__init__(message, transient=transient)
+        super().__init__(message, transient=transient, retry_after=retry_after)
         # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
         self.http_status = http_status
         self.code = code
         self.message = api_message
         self.request = request
-        self.retry_after = retry_after
 
 
 class RiffusionBadRequestError(RiffusionApiError):
@@ -135,17 +136,7 @@ class RiffusionPendingError(RiffusionApiError, AirflowFailException):
 
 
 class RiffusionDownloadError(RiffusionError):
-    """
-    A body arrived truncated or too slowly, or is not what was requested; nothing was stored.
-
-    :param message: what happened
-    :param retry_after: seconds to wait before the next request, if the response has a Retry-After header
-    :param transient: see :class:`RiffusionError`
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None, transient: bool = False) -> None:
-        super().__init__(message, transient=transient)
-        self.retry_after = retry_after
+    """A body arrived truncated or too slowly, or is not what was requested; nothing was stored."""
 
 
 class RiffusionTooLargeError(RiffusionDownloadError, AirflowFailException):

@@ -24,12 +24,6 @@ _BOX_UNKNOWN_FROM = 2**40
 _MAX_BOXES = 10_000
 
 _ID3_HEADER_BYTES = 10
-_MPEG1 = 0b11
-_RESERVED_VERSION = 0b01
-_LAYER_3 = 0b01
-_BAD_BITRATE = 0b1111
-_RESERVED_RATE = 0b11
-_MONO = 0b11
 
 
 @dataclass(frozen=True)
@@ -56,9 +50,8 @@ def _is_mp3_frame(head: bytes) -> bool:
     if len(head) < 3 or head[0] != 0xFF or head[1] < 0xE0:
         return False
     version, layer, bitrate, sample_rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
-    return (
-        version != _RESERVED_VERSION and layer == _LAYER_3 and bitrate != _BAD_BITRATE and sample_rate != _RESERVED_RATE
-    )
+    # The standard reserves version 1, bitrate 15 and sample rate 3; layer 1 is layer III.
+    return version != 1 and layer == 1 and bitrate != 15 and sample_rate != 3
 
 
 MP3 = AudioFormat("mp3", "audio/mpeg", _is_mp3)
@@ -127,8 +120,7 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
     frame = read_at(audio_start, 64)
     if len(frame) < 64 or not _is_mp3_frame(frame):
         return 0
-    is_mpeg1 = (frame[1] >> 3) & 0b11 == _MPEG1
-    is_mono = frame[3] >> 6 == _MONO
+    is_mpeg1, is_mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
     side_information = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
     xing = frame[4 + side_information :]
     if xing[:4] not in (b"Xing", b"Info"):

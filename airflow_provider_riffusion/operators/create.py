@@ -98,13 +98,7 @@ class _CreateOperator(RiffusionOperator):
     def _create_once(self) -> CreateOnce:
         from airflow_provider_riffusion.tasks.create_once import CreateOnce
 
-        return CreateOnce(
-            self.hook,
-            user_id=self.user_id,
-            reply_ref=self.reply_ref,
-            poll_interval=self.poll_interval,
-            cancel_on_kill=self.cancel_on_kill,
-        )
+        return CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
 
     def _request(self, reply_ref: str) -> Request:
         values = {name: getattr(self, name) for name in self.request_rules}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -19,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, SONG_ID, UI_COLOR, UsesHook
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, SONG_ID, RiffusionOperator
 from airflow_provider_riffusion.tasks.events import songs_of_event
 from airflow_provider_riffusion.tasks.task_state import TaskState
 from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, Waiter, is_passing, poll
@@ -30,25 +29,10 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.useapi.models import SongSummary
 
 
-class _RiffusionSensor(UsesHook, BaseSensorOperator):
-    """
-    What the sensors share.
+class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
+    """What the sensors share."""
 
-    :param user_id: account; by default the connection's
-    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
-    """
-
-    parameter_rules = ACCOUNT_RULES
-    template_fields: Sequence[str] = tuple(parameter_rules)
-    ui_color = UI_COLOR
-
-    def __init__(
-        self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
-        self._state: TaskState | None = None
+    _state: TaskState | None = None
 
     def _state_of(self, context: Context) -> TaskState:
         """Return one state for all pokes of this process, so that failures are counted without a store, too."""

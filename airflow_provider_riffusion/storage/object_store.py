@@ -111,9 +111,8 @@ class ObjectStore:
             else:
                 self._fs.info(bucket)
         except FileNotFoundError as error:
-            raise wrong_path(
-                self.path(), f"there is no bucket or container {bucket!r}; create it, or correct it"
-            ) from error
+            remedy = f"there is no bucket or container {bucket!r}; create it, or correct it"
+            raise wrong_path(self.path(), remedy) from error
         except Exception:
             log.debug("Could not look whether the bucket %s exists", bucket, exc_info=True)
         self._is_bucket_checked = True
@@ -131,24 +130,13 @@ class ObjectStore:
             # holds them, too.
             said = printable(re.sub(r"\?[^\s'\"]*", "?…", said), 300)
             if _is_refusal(error, self._location.conn_id):
-                raise wrong_path(
-                    self.path(),
-                    f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}",
-                ) from None
+                remedy = f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}"
+                raise wrong_path(self.path(), remedy) from None
             raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from None
 
 
-#: Errors of the stores' libraries for credentials that are missing or were refused.
-_CREDENTIAL_ERRORS = frozenset(
-    {
-        "ClientAuthenticationError",
-        "CredentialUnavailableError",
-        "DefaultCredentialsError",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "RefreshError",
-    }
-)
+#: In the class names of the stores' libraries, credentials that are missing or were refused.
+_CREDENTIAL_ERROR = re.compile("Credential(s|Unavailable)|ClientAuthentication|RefreshError")
 
 
 def _is_refusal(error: Exception, conn_id: str | None) -> bool:
@@ -164,7 +152,7 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
         return True
     # Credentials from the machine's environment, and a server that hands them out, may be back soon.
     is_out_of_reach = conn_id is None or any(type(arg).__name__ == "TransportError" for arg in error.args)
-    return not is_out_of_reach and bool(_CREDENTIAL_ERRORS & {kind.__name__ for kind in type(error).__mro__})
+    return not is_out_of_reach and any(_CREDENTIAL_ERROR.search(kind.__name__) for kind in type(error).__mro__)
 
 
 def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any]) -> None:
@@ -194,11 +182,8 @@ def _file_system(location: StorageLocation) -> AbstractFileSystem:
     from airflow.sdk.io import attach, has_fs
 
     extra = _EXTRAS.get(location.scheme)
-    remedy = (
-        f"pip install 'airflow-provider-riffusion[{extra}]'"
-        if extra
-        else "install the Airflow provider of this scheme; Azure's is abfs://"
-    )
+    install = f"pip install 'airflow-provider-riffusion[{extra}]'"
+    remedy = install if extra else "install the Airflow provider of this scheme; Azure's is abfs://"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")

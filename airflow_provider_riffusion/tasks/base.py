@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,6 @@ from airflow_provider_riffusion.useapi.models import is_song_id
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
-UI_COLOR = "#f4e3ff"
 SONG_ID = rule(is_song_id, "use letters, digits, '.', '_' and '-', at most 128, as the API's ids are made")
 #: The parameters of every operator and sensor.
 ACCOUNT_RULES: Rules = {
@@ -23,12 +22,25 @@ ACCOUNT_RULES: Rules = {
 }
 
 
-class UsesHook:
-    """A task with the parameter ``riffusion_conn_id``, and with rules for all that is templated."""
+class RiffusionOperator(BaseOperator):
+    """
+    What operators and sensors share.
 
-    #: By templated parameter; :attr:`template_fields` are its keys.
-    parameter_rules: ClassVar[Rules]
-    riffusion_conn_id: str
+    :param user_id: account; by default the connection's
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
+    """
+
+    #: By templated parameter; ``template_fields`` are its keys.
+    parameter_rules: ClassVar[Rules] = ACCOUNT_RULES
+    template_fields: Sequence[str] = tuple(parameter_rules)
+    ui_color = "#f4e3ff"
+
+    def __init__(
+        self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.user_id = user_id
+        self.riffusion_conn_id = riffusion_conn_id
 
     @cached_property
     def hook(self) -> RiffusionHook:
@@ -48,24 +60,6 @@ class UsesHook:
             value = getattr(self, name)
             if not (only_literals and is_template(value)):
                 of.check(name, value)
-
-
-class RiffusionOperator(UsesHook, BaseOperator):
-    """
-    What the operators share.
-
-    :param user_id: account; by default the connection's
-    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
-    """
-
-    ui_color = UI_COLOR
-
-    def __init__(
-        self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
 
 
 def is_template(value: object) -> bool:

@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ _REFUSALS = (AirflowFailException, RiffusionBadRequestError, RiffusionNotFoundEr
 _REFUSAL_STATUSES = (405, 413)
 
 
+@dataclass
 class CreateOnce:
     """
     Sends one create request for a task instance, and knows the handles of its songs.
@@ -59,25 +61,17 @@ class CreateOnce:
     :param reply_ref: the user's own reference; by default a random one is made
     :param poll_interval: seconds between two looks for a create request whose result is unknown, at most 10
     :param cancel_on_kill: whether :meth:`kill` takes the jobs off the vendor's job list
+    :param handles: song or job ids, as soon as they are known
+    :param is_killed: whether the task was killed
     """
 
-    def __init__(
-        self,
-        hook: RiffusionHook,
-        *,
-        user_id: str | None,
-        reply_ref: str | None,
-        poll_interval: float | str,
-        cancel_on_kill: bool,
-    ) -> None:
-        self._hook = hook
-        self._user_id = user_id
-        self._reply_ref = reply_ref
-        self._poll_interval = poll_interval
-        self._cancel_on_kill = cancel_on_kill
-        self._is_killed = False
-        #: Song or job ids, as soon as they are known.
-        self.handles: Sequence[str] = ()
+    hook: RiffusionHook
+    user_id: str | None
+    reply_ref: str | None
+    poll_interval: float | str
+    cancel_on_kill: bool
+    handles: Sequence[str] = ()
+    is_killed: bool = False
 
     def start(self, state: TaskState, build: Callable[[str], Request]) -> Sequence[str]:
         """
@@ -88,19 +82,19 @@ class CreateOnce:
         :raises RiffusionCreateUncertainError: nobody can tell whether a create request made songs
         """
         # The connection is looked up now, because kill() must not do that in a signal handler.
-        _ = self._hook.settings
+        _ = self.hook.settings
         self.handles = self._resume(state, build) or self._create(state, build)
         self.stop_if_killed()
         return self.handles
 
     def kill(self) -> None:
         """Send no create request any more, and cancel the jobs; may run in a signal handler."""
-        self._is_killed = True
+        self.is_killed = True
         self._cancel()
 
     def stop_if_killed(self) -> None:
         """Raise RiffusionError once the task was killed."""
-        if self._is_killed:
+        if self.is_killed:
             raise RiffusionError("The task was killed.")
 
     def _resume(self, state: TaskState, build: Callable[[str], Request]) -> Sequence[str]:
@@ -120,7 +114,7 @@ class CreateOnce:
             if look:
                 self._pause()
             self.stop_if_killed()
-            known = [handle for handle in saved.ids if self._hook.is_known(handle, user_id=self._user_id)]
+            known = [handle for handle in saved.ids if self.hook.is_known(handle, user_id=self.user_id)]
             # A job this old would have shown by now.
             if known or time.time() - saved.sent_at > _CREATE_WINDOW_SECONDS:
                 break
@@ -132,11 +126,11 @@ class CreateOnce:
         return known
 
     def _create(self, state: TaskState, build: Callable[[str], Request]) -> Sequence[str]:
-        create = SavedCreate(reference=self._reply_ref or secrets.token_hex(16), sent_at=time.time())
+        create = SavedCreate(reference=self.reply_ref or secrets.token_hex(16), sent_at=time.time())
         request = build(create.reference)
         state.save_create(create)
         try:
-            handles = self._hook.create(request, unless=lambda: self._is_killed)
+            handles = self.hook.create(request, unless=lambda: self.is_killed)
         except RiffusionError as error:
             if not may_have_created(error):
                 state.forget_create()
@@ -154,7 +148,7 @@ class CreateOnce:
     def _keep(self, state: TaskState, create: SavedCreate, handles: Sequence[str]) -> None:
         state.save_create(SavedCreate(create.reference, create.sent_at, handles))
         self.handles = handles
-        if self._is_killed:
+        if self.is_killed:
             # kill() ran before there was a handle to cancel.
             self._cancel()
             self.stop_if_killed()
@@ -199,8 +193,8 @@ class CreateOnce:
         return []
 
     def _find_jobs(self, create: SavedCreate) -> list[str]:
-        jobs = [job for job in self._hook.get_scheduler() if job.reply_ref == create.reference]
-        if self._reply_ref:
+        jobs = [job for job in self.hook.get_scheduler() if job.reply_ref == create.reference]
+        if self.reply_ref:
             # The user's own reference may have been used before, so the time must fit as well.
             jobs = [job for job in jobs if _fits(create, job.started)]
             if len({job.started for job in jobs}) > 1:
@@ -210,18 +204,18 @@ class CreateOnce:
     def _find_songs(self, create: SavedCreate, request: Request) -> list[str]:
         songs = [
             song
-            for song in self._hook.list_songs(limit=50, user_id=self._user_id)
+            for song in self.hook.list_songs(limit=50, user_id=self.user_id)
             if _fits(create, song.created_at) and _is_of_prompts(song, prompts_of(request))
         ]
         return [song.id for song in songs] if _is_one_set(songs) else []
 
     def _pause(self) -> None:
-        time.sleep(min(float(self._poll_interval), _MAX_PAUSE_SECONDS))
+        time.sleep(min(float(self.poll_interval), _MAX_PAUSE_SECONDS))
 
     def _cancel(self) -> None:
         # Only when the connection was looked up already: in a signal handler the look-up could wait for ever.
-        if self._cancel_on_kill and self.handles and "settings" in vars(self._hook):
-            self._hook.cancel_jobs(self.handles)
+        if self.cancel_on_kill and self.handles and "settings" in vars(self.hook):
+            self.hook.cancel_jobs(self.handles)
 
 
 def may_have_created(error: RiffusionError) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -124,7 +125,7 @@ class Client:
                     yield Response(response, self.settings, watchdog, is_foreign=not is_own)
                     return
                 url = joined(url, response.headers["Location"])
-                request, is_trusted = request.at(url), False
+                request, is_trusted = replace(request, location=url), False
         raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
     def _authorize(self, prepared: requests.PreparedRequest) -> None:
@@ -179,6 +180,7 @@ def _session() -> requests.Session:
 
 def _prepared(request: Request, url: str, session: requests.Session) -> requests.PreparedRequest:
     # An auth that does nothing keeps requests from using credentials in ~/.netrc and in the URL.
-    plain = requests.Request(request.method, url, params=request.params, json=request.json, auth=lambda same: same)
+    params = request.params if request.location is None else {}
+    plain = requests.Request(request.method, url, params=params, json=request.json, auth=lambda same: same)
     with translated_errors(shown(url)):
         return session.prepare_request(plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Request:
     :param path: path below the connection's base URL
     :param params: query parameters; None values are left out
     :param json: body
-    :param location: URL that a response gave in place of a body; the request goes there instead, without the token
+    :param location: URL that a response gave in place of a body; the request goes there, without token and parameters
     """
 
     method: str
@@ -26,7 +26,3 @@ class Request:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
-
-    def at(self, location: str) -> Request:
-        """Return the request that fetches what a response to this one promised at another URL."""
-        return replace(self, params={}, location=location)

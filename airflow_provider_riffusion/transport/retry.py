@@ -36,7 +36,7 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
 
     def pause(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked: float | None = getattr(error, "retry_after", None)
+        asked = error.retry_after if isinstance(error, RiffusionError) else None
         # A server asks hundreds of tasks for the same pause; spread, they do not come back in the same millisecond.
         return backoff(state) if asked is None else asked + spread(state)
 
@@ -60,14 +60,13 @@ class _HasWaitedEnough(tenacity.stop.stop_base):
 def _is_worth_repeating(error: BaseException) -> bool:
     if not isinstance(error, RiffusionError) or not error.transient:
         return False
-    retry_after: float = getattr(error, "retry_after", None) or 0
-    if retry_after <= MAX_RETRY_AFTER_SECONDS:
+    if (error.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS:
         return True
     if not isinstance(error, RiffusionApiError):
         return False
     limited = RiffusionRateLimitError(
-        f"{error} The server asks to wait {retry_after:.0f} s, longer than the {MAX_RETRY_AFTER_SECONDS:.0f} s that a "
-        "task should sleep: let Airflow retry the task later."
+        f"{error} The server asks to wait {error.retry_after:.0f} s, longer than the {MAX_RETRY_AFTER_SECONDS:.0f} s "
+        "that a task should sleep: let Airflow retry the task later."
     )
     vars(limited).update({**vars(error), "transient": False})
     raise limited

@@ -79,7 +79,8 @@ def download_audio(
             """Save the audio, or return the request for the URL that holds it."""
             if not _is_json(response.head(_JSON_HEAD_BYTES)):
                 return _save_audio(response, request, file, expected, max_bytes)
-            return request.at(parse_url(parse_json(response.read(max_bytes=MAX_JSON_BYTES), request), request))
+            payload = parse_json(response.read(max_bytes=MAX_JSON_BYTES), request)
+            return replace(request, location=parse_url(payload, request))
 
         found = client.get(request, read)
         if isinstance(found, Request):
@@ -148,7 +149,7 @@ def _save_stems(
         check_sizes()
         with (folder / f"{number}.stem").open("x+b") as file:
             if stem.url is not None:
-                saved = _fetch_audio(client, request.at(stem.url), file, None, max_bytes)
+                saved = _fetch_audio(client, replace(request, location=stem.url), file, None, max_bytes)
             else:
                 saved = _save_encoded(stem, request, file)
         sizes.append(saved.size)

@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -430,7 +431,7 @@ def test_targets_that_are_refused(target: str) -> None:
         get(server)
     assert len(server.requests) == 1
     with serve(ok(BODY)) as server, pytest.raises(RiffusionDownloadError, match="Refused"):
-        client(server.url).get(ROOT.at(target), raise_for)
+        client(server.url).get(replace(ROOT, location=target), raise_for)
     assert len(server.requests) == 0
 
 

@@ -269,6 +269,6 @@ def test_any_location_is_joined(url: str, location: str) -> None:
 def test_any_url_is_fetched_or_is_a_documented_error(url: str) -> None:
     client = Client(ConnectionSettings(base_url="https://api.useapi.net", token=TOKEN))
     with pytest.raises((RiffusionDownloadError, RiffusionConnectionError)) as caught:
-        client.get(Request("GET", "/").at(url), lambda response: None, attempts=1)
+        client.get(Request("GET", "/", location=url), lambda response: None, attempts=1)
     check_error(caught.value)
     assert SIGNATURE not in str(caught.value)

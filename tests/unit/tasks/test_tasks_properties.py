@@ -23,7 +23,7 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.links.riffusion import push_song_url
 from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
 from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Outcome, Waiter, decide
+from airflow_provider_riffusion.tasks.waiting import Waiter
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from airflow_provider_riffusion.useapi.models import Song, SongSummary, is_song_id, summary_of
 from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
@@ -172,11 +172,11 @@ def test_any_poll_ends_the_waiting_or_does_not(
     ids = [f"song-{number}" for number in range(len(polled) if isinstance(polled, list) else 100)]
     found = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled, now=now))
     if isinstance(polled, list):
-        assert decide(polled[::-1], now=now, deadline=deadline) is decide(polled, now=now, deadline=deadline)
+        backwards = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled[::-1], now=now))
+        assert type(backwards) is type(found)
         known = [song for shown in polled for song in shown]
         is_done = bool(polled) and all(polled) and all(song.is_completed for song in known)
         assert isinstance(found, list) is is_done
-        assert (decide(polled, now=now, deadline=deadline) is Outcome.DONE) is is_done
     if isinstance(found, list):
         assert [song["id"] for song in found] == list(dict.fromkeys(song.id for song in known))
     elif found is None:
