@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Any
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.safe_text import shown_value
-
-T = TypeVar("T")
 
 #: Characters that the API takes in a reference, and that an id of ours may have at most.
 MAX_LINE_CHARS = 1024
@@ -27,7 +26,7 @@ def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
 
 
 @dataclass(frozen=True)
-class Rule(Generic[T]):
+class Rule:
     """
     What a parameter may be.
 
@@ -35,10 +34,10 @@ class Rule(Generic[T]):
     :param remedy: what to write instead, without a full stop
     """
 
-    convert: Callable[[Any], T]
+    convert: Callable[[Any], Any]
     remedy: str
 
-    def check(self, name: str, value: object, shown: Callable[[object], str] = shown_value) -> T:
+    def check(self, name: str, value: object, shown: Callable[[object], str] = shown_value) -> Any:
         """
         Return the checked value.
 
@@ -57,10 +56,10 @@ class Rule(Generic[T]):
 
 
 #: Rules by the name of the parameter.
-Rules = Mapping[str, Rule[Any]]
+Rules = Mapping[str, Rule]
 
 
-def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule[Any]:
+def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule:
     """Make a rule that leaves a right value as it is."""
 
     def convert(value: Any) -> Any:
@@ -71,17 +70,17 @@ def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule[Any]:
     return Rule(convert, remedy)
 
 
-def optional(of: Rule[T]) -> Rule[T | None]:
+def optional(of: Rule) -> Rule:
     """Make a rule that also takes None."""
     return Rule(lambda value: None if value is None else of.convert(value), f"{of.remedy}, or None")
 
 
-def one_of(choices: Collection[str]) -> Rule[str]:
+def one_of(choices: Collection[str]) -> Rule:
     """Make a rule for one of a few words."""
     return rule(lambda value: value in choices, f"use one of {', '.join(choices)}")
 
 
-def whole_number(lowest: int, highest: int) -> Rule[int]:
+def whole_number(lowest: int, highest: int) -> Rule:
     """Make a rule for a whole number, or the text of one, which is what Jinja renders."""
     return Rule(lambda value: _whole_number(value, lowest, highest), f"use a whole number from {lowest} to {highest}")
 
@@ -107,6 +106,15 @@ def boolean(value: Any) -> bool:
     return found
 
 
+def parse_time(value: datetime | str | None) -> datetime | None:
+    """Return a time such as ``created_at`` as a datetime, in UTC if it has no zone; None when it is no ISO 8601."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError
@@ -121,9 +129,7 @@ def _whole_number(value: Any, lowest: int, highest: int) -> int:
 
 
 TEXT = Rule(_text, "use text that is not empty")
-REFERENCE = rule(
-    lambda value: len(_text(value)) <= MAX_LINE_CHARS,
-    f"use text that is not empty, of at most {MAX_LINE_CHARS} characters",
-)
+REFERENCE = rule(lambda value: len(_text(value)) <= MAX_LINE_CHARS, f"use text of at most {MAX_LINE_CHARS} characters")
 BOOLEAN = Rule(boolean, "use True or False")
 SECONDS = Rule(positive, "use seconds above 0")
+TIME = rule(lambda value: parse_time(value) is not None, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

@@ -41,10 +41,6 @@ class AudioFormat:
     matches: Callable[[bytes], bool]
 
 
-def _is_mp3(head: bytes) -> bool:
-    return head.startswith(b"ID3") or _is_mp3_frame(head)
-
-
 def _is_mp3_frame(head: bytes) -> bool:
     """Return whether a frame of MPEG layer III starts here; a frame sync alone also fits UTF-16 text and AAC."""
     if len(head) < 3 or head[0] != 0xFF or head[1] < 0xE0:
@@ -54,7 +50,7 @@ def _is_mp3_frame(head: bytes) -> bool:
     return version != 1 and layer == 1 and bitrate != 15 and sample_rate != 3
 
 
-MP3 = AudioFormat("mp3", "audio/mpeg", _is_mp3)
+MP3 = AudioFormat("mp3", "audio/mpeg", lambda head: head.startswith(b"ID3") or _is_mp3_frame(head))
 WAV = AudioFormat("wav", "audio/wav", lambda head: head.startswith(b"RIFF") and head[8:12] == b"WAVE")
 M4A = AudioFormat("m4a", "audio/mp4", lambda head: head[4:8] == b"ftyp")
 FLAC = AudioFormat("flac", "audio/flac", lambda head: head.startswith(b"fLaC"))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
@@ -23,9 +23,6 @@ DEFAULT_BASE_URL = "https://api.useapi.net"
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-
-T = TypeVar("T")
-D = TypeVar("D")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +75,7 @@ class _Reader:
     extras: Mapping[str, Any]
     token: str = field(repr=False)
 
-    def optional(self, name: str, of: Rule[T], default: D) -> T | D:
+    def optional(self, name: str, of: Rule, default: Any) -> Any:
         value = self.extras.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
             return default

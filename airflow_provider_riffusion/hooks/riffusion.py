@@ -26,7 +26,7 @@ from airflow_provider_riffusion.useapi import models
 from airflow_provider_riffusion.useapi.client import UseapiClient
 from airflow_provider_riffusion.useapi.download import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.useapi.errors import ACCOUNTS_PAGE, broken_accounts_error
-from airflow_provider_riffusion.useapi.prompts import ComposeParameters, Prompt, PromptParameters
+from airflow_provider_riffusion.useapi.prompts import STEMS, ComposeParameters, Prompt, PromptParameters
 from airflow_provider_riffusion.useapi.riffusion import requests, responses
 from airflow_provider_riffusion.useapi.riffusion.stems import parse_stems
 
@@ -323,7 +323,7 @@ class RiffusionHook(BaseHook):
             ``<song_id>.stems.unknown.json``
         :raises RiffusionTooLargeError: the stems are larger than ``max_bytes``
         """
-        request = requests.download_request(song_id, models.STEMS, self._user_id(user_id))
+        request = requests.download_request(song_id, STEMS, self._user_id(user_id))
         return download_stems(self._client, request, parse_stems, song_id, Path(directory), max_bytes)
 
     def _user_id(self, user_id: str | None) -> str | None:

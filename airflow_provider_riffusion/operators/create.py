@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,15 +12,13 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import SECONDS, Rules
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
-from airflow_provider_riffusion.tasks.events import songs_of_event
-from airflow_provider_riffusion.tasks.task_state import TaskState
 from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES
-from airflow_provider_riffusion.useapi.riffusion.requests import compose_request, prompt_request
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_riffusion.tasks.create_once import CreateOnce
+    from airflow_provider_riffusion.tasks.task_state import TaskState
     from airflow_provider_riffusion.transport.request import Request
     from airflow_provider_riffusion.useapi.models import SongSummary
     from airflow_provider_riffusion.useapi.prompts import Prompt
@@ -38,7 +36,6 @@ class _CreateOperator(RiffusionOperator):
 
     #: Parameters that make up the request.
     request_rules: ClassVar[Rules]
-    build_request: ClassVar[staticmethod[[Mapping[str, object]], Request]]
 
     def __init__(
         self,
@@ -67,6 +64,8 @@ class _CreateOperator(RiffusionOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Start the songs, or find those that an earlier try has started, and wait for them."""
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
         self.check_parameters()
         state = TaskState(context)
         if finished := state.load_finished():
@@ -85,6 +84,9 @@ class _CreateOperator(RiffusionOperator):
 
     def execute_complete(self, context: Context, event: object = None) -> list[str]:
         """Unpack the trigger's event, and end as waiting here would have."""
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
         state = TaskState(context)
         with state.forgotten_if_songs_failed():
             songs = songs_of_event(event)
@@ -101,9 +103,11 @@ class _CreateOperator(RiffusionOperator):
         return CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
 
     def _request(self, reply_ref: str) -> Request:
+        from airflow_provider_riffusion.useapi.riffusion.requests import create_request
+
         values = {name: getattr(self, name) for name in self.request_rules}
         user_id = self.user_id or self.hook.settings.user_id
-        return self.build_request({**values, "user_id": user_id, "reply_ref": reply_ref})
+        return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
 
     def _wait(self, handles: Sequence[str], deadline: float) -> list[SongSummary]:
         from airflow_provider_riffusion.tasks.waiting import Waiter, poll
@@ -171,7 +175,6 @@ class RiffusionCreatePromptOperator(_CreateOperator):
     """
 
     request_rules = PROMPT_RULES
-    build_request = staticmethod(prompt_request)
     parameter_rules: ClassVar[Rules] = {**PROMPT_RULES, **_WAIT_RULES}
     template_fields: Sequence[str] = tuple(parameter_rules)
 
@@ -215,7 +218,6 @@ class RiffusionCreateComposeOperator(_CreateOperator):
     """
 
     request_rules = COMPOSE_RULES
-    build_request = staticmethod(compose_request)
     parameter_rules: ClassVar[Rules] = {**COMPOSE_RULES, **_WAIT_RULES}
     template_fields: Sequence[str] = tuple(parameter_rules)
 

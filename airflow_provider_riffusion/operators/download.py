@@ -8,17 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionConfigurationError,
-    RiffusionFileExistsError,
-    RiffusionStemsError,
-)
-from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, whole_number
-from airflow_provider_riffusion.storage.location import PATH_REMEDY, StorageLocation
+from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
+from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, whole_number, wrong
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, SONG_ID, RiffusionOperator, is_template
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator, is_template
 from airflow_provider_riffusion.tasks.lineage import register_outputs
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, DOWNLOAD_FORMATS, STEMS
+from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -29,14 +24,9 @@ if TYPE_CHECKING:
 IF_EXISTS = ("replace", "skip", "fail")
 
 
-def _is_file_name(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and is_line(value)
-        and value not in (".", "..")
-        and not set("/\\") & set(value)
-        and len(os.fsencode(value)) <= 255
-    )
+def _is_file_name(value: Any) -> bool:
+    is_name = is_line(value) and value not in (".", "..") and set(value).isdisjoint("/\\")
+    return is_name and len(os.fsencode(value)) <= 255
 
 
 class DownloadResult(TypedDict):
@@ -86,7 +76,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
     parameter_rules: ClassVar[Rules] = {
         "song_id": SONG_ID,
         "download_format": one_of(DOWNLOAD_FORMATS),
-        "storage_path": optional(rule(lambda value: isinstance(value, str), PATH_REMEDY)),
+        "storage_path": optional(rule(lambda value: isinstance(value, str), "give a folder, a URL or a path object")),
         "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
         "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
         "if_exists": one_of(IF_EXISTS),
@@ -126,6 +116,8 @@ class RiffusionDownloadOperator(RiffusionOperator):
         if self.storage_path is not None and not (
             only_literals and is_template([self.storage_path, self.storage_conn_id])
         ):
+            from airflow_provider_riffusion.storage.location import StorageLocation
+
             StorageLocation.of(str(self.storage_path), self.storage_conn_id)
 
     def execute(self, context: Context) -> DownloadResult:
@@ -202,6 +194,8 @@ class RiffusionDownloadOperator(RiffusionOperator):
             files = read_manifest(storage, name)
             result = None if files is None else self._stems_result(storage, name, files, sha256=None)
         else:
+            from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
+
             result = self._result(path, size, None, AUDIO_FORMATS[self.download_format].content_type)
         if result is not None:
             self.log.info("Skipped song %s: %s exists already, %s bytes", self.song_id, path, result["size"])
@@ -230,14 +224,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
 
     def _open_storage(self) -> Storage:
+        from airflow_provider_riffusion.storage.location import StorageLocation
         from airflow_provider_riffusion.storage.storage import open_storage
 
         storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path
         if storage_path is None:
-            raise RiffusionConfigurationError(
-                "storage_path is None; give the operator one, or set the extra storage_path of the connection "
-                f"{self.riffusion_conn_id!r}."
-            )
+            remedy = f"give the operator one, or the connection {self.riffusion_conn_id!r} the extra storage_path"
+            raise wrong("storage_path", "None", remedy)
         return open_storage(StorageLocation.of(str(storage_path), self.storage_conn_id))
 
 

@@ -7,21 +7,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
-from airflow_provider_riffusion.parameters import Rule, Rules, optional, rule, whole_number
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, SONG_ID, RiffusionOperator
-from airflow_provider_riffusion.useapi.models import Song, parse_time
+from airflow_provider_riffusion.parameters import TIME, Rule, Rules, optional, parse_time, rule, whole_number
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_riffusion.useapi.models import Song
 
 
 _COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
 #: Pages in a row without a new song after which the server is taken to ignore the offset.
 _MAX_STALE_PAGES = 5
-
-
-def _is_time(value: datetime | str) -> bool:
-    return parse_time(value) is not None
 
 
 class RiffusionListSongsOperator(RiffusionOperator):
@@ -45,7 +43,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
     parameter_rules: ClassVar[Rules] = {
         "limit": optional(_COUNT),
         "page_size": _COUNT,
-        "created_after": optional(rule(_is_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")),
+        "created_after": optional(TIME),
         "status": optional(rule(lambda value: isinstance(value, str) and value != "", "use a status word")),
         **ACCOUNT_RULES,
     }
@@ -70,7 +68,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
     def execute(self, context: Context) -> list[str]:
         """Read the pages and return the ids."""
         self.check_parameters()
-        after = None if self.created_after is None else parse_time(self.created_after)
+        after = parse_time(self.created_after)
         limit = None if self.limit is None else int(self.limit)
         wanted: list[Song] = []
         order = _Order()
@@ -109,10 +107,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
             offset += len(page)
 
     def _is_wanted(self, song: Song, after: datetime | None) -> bool:
-        if self.status == "completed":
-            is_wanted = song.is_completed
-        else:
-            is_wanted = self.status is None or song.status == self.status
+        is_wanted = song.is_completed if self.status == "completed" else self.status in (None, song.status)
         created = parse_time(song.created_at)
         return is_wanted and (after is None or created is None or created > after)
 

@@ -18,14 +18,13 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, SONG_ID, RiffusionOperator
-from airflow_provider_riffusion.tasks.events import songs_of_event
-from airflow_provider_riffusion.tasks.task_state import TaskState
-from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, Waiter, is_passing, poll
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_riffusion.tasks.task_state import TaskState
     from airflow_provider_riffusion.useapi.models import SongSummary
 
 
@@ -36,8 +35,9 @@ class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
 
     def _state_of(self, context: Context) -> TaskState:
         """Return one state for all pokes of this process, so that failures are counted without a store, too."""
-        if self._state is None:
-            self._state = TaskState(context)
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
+        self._state = self._state or TaskState(context)
         return self._state
 
 
@@ -79,6 +79,7 @@ class RiffusionSongSensor(_RiffusionSensor):
         return super().execute(context)
 
     def _defer(self) -> None:
+        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES
         from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 
         self.defer(
@@ -96,6 +97,8 @@ class RiffusionSongSensor(_RiffusionSensor):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
+        from airflow_provider_riffusion.tasks.waiting import Waiter, poll
+
         state = self._state_of(context)
         waiter = Waiter([self.song_id], failures=state.load_failures())
         try:
@@ -111,6 +114,8 @@ class RiffusionSongSensor(_RiffusionSensor):
 
     def execute_complete(self, context: Context, event: object = None) -> list[SongSummary]:
         """Unpack the trigger's event, and end as poking would have."""
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+
         try:
             songs = songs_of_event(event)
         except RiffusionError as error:
@@ -153,6 +158,8 @@ class RiffusionAccountSensor(_RiffusionSensor):
 
     def poke(self, context: Context) -> bool:
         """Look once."""
+        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, is_passing
+
         self.check_parameters()
         state = self._state_of(context)
         try:

@@ -113,12 +113,9 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def _sync(folder: Path) -> None:
     """Make a rename survive a power failure, on file systems that can sync a folder."""
-    try:
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        with suppress(OSError):
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)

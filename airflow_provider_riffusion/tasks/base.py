@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
-from airflow_provider_riffusion.useapi.models import is_song_id
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
-SONG_ID = rule(is_song_id, "use letters, digits, '.', '_' and '-', at most 128, as the API's ids are made")
 #: The parameters of every operator and sensor.
 ACCOUNT_RULES: Rules = {
     "user_id": optional(rule(is_line, "use the user_id of an account configured at useapi.net")),

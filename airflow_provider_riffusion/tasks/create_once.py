@@ -22,8 +22,8 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionNotFoundError,
     RiffusionRateLimitError,
 )
-from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.useapi.models import parse_time
+from airflow_provider_riffusion.parameters import parse_time
+from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
 from airflow_provider_riffusion.useapi.riffusion.requests import prompts_of
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ class CreateOnce:
         if saved is None:
             return ()
         if not saved.ids:
-            log.info(
-                "An earlier try died while it sent a create request; looking for its reference %s", saved.reference
-            )
+            log.info("An earlier try died while it sent its create request %s; looking for it", saved.reference)
             return self._recover(state, saved, build(saved.reference))
         # Set before the look, so that kill() can cancel these jobs meanwhile.
         self.handles = saved.ids
@@ -135,9 +133,7 @@ class CreateOnce:
             if not may_have_created(error):
                 state.forget_create()
                 raise
-            log.warning(
-                "The response to the create request was lost; looking for its reference %s: %s", create.reference, error
-            )
+            log.warning("The response to create request %s was lost; looking for it: %s", create.reference, error)
             handles = []
         if not handles:
             return self._recover(state, create, request)
@@ -175,8 +171,7 @@ class CreateOnce:
         raise RiffusionCreateUncertainError(
             f"A create request with the reference {create.reference} was sent at {_iso(create.sent_at)}, its response "
             f"was lost, and neither GET scheduler shows that replyRef nor GET music exactly one new set of songs for "
-            f"it. It was not sent again, because songs cost money. Look for songs of that time in the library: if they "
-            f"are there, use their ids and mark this task successful; if not, clear this task, which creates them."
+            f"it. {WHAT_TO_DO}"
         )
 
     def _find(self, create: SavedCreate, request: Request) -> list[str]:

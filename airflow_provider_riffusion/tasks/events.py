@@ -7,7 +7,8 @@ from typing import Any, Literal, TypedDict
 from airflow_provider_riffusion import exceptions
 from airflow_provider_riffusion.exceptions import RiffusionError
 from airflow_provider_riffusion.safe_text import printable, shown_value
-from airflow_provider_riffusion.useapi.models import SongSummary, is_song_id
+from airflow_provider_riffusion.useapi.models import SongSummary
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 _MAX_UNKNOWN_ERROR_CHARS = 1000
 _MAX_MESSAGE_CHARS = 4000

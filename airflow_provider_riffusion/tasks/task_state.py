@@ -8,13 +8,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError, RiffusionSongFailedError
-from airflow_provider_riffusion.useapi.models import is_song_id
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 _CREATE_KEY = "riffusion_create"
 _FAILURES_KEY = "riffusion_failures"
+
+WHAT_TO_DO = (
+    "It was not sent again, because songs cost money. Look for songs of that time in the library: if they are there, "
+    "use their ids and mark this task successful; if not, clear this task, which creates them."
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,7 @@ class TaskState:
             self.forget_create()
             raise RiffusionCreateUncertainError(
                 "An earlier try has sent a create request, and this version of the provider cannot read its saved "
-                "state. The request was not sent again, because songs cost money. Look for its songs in the library: "
-                "if they are there, use their ids and mark this task successful; if not, clear this task, which "
-                "creates them."
+                f"state. {WHAT_TO_DO}"
             )
         return create
 

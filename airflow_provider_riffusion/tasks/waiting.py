@@ -61,6 +61,7 @@ class Waiter:
         :raises RiffusionTimeoutError: the deadline has passed
         :raises RiffusionError: the poll's failure, when it cannot pass or too many polls have failed
         """
+        names = ", ".join(self.ids)[:_MAX_NAMES_CHARS]
         if isinstance(polled, RiffusionError):
             self.failures += 1
             # An unlimited budget means silent_fail, which lets only AirflowFailException through.
@@ -76,16 +77,12 @@ class Waiter:
             # Songs of one wait were paid for together, so a failed song does not end the wait while others still run.
             if polled and all(polled) and all(song.state is not SongState.RUNNING for song in songs):
                 if any(song.is_failed for song in songs):
-                    raise RiffusionSongFailedError(f"Of {self._names} a song failed: {seen[:_MAX_SEEN_CHARS]}")
+                    raise RiffusionSongFailedError(f"Of {names} a song failed: {seen[:_MAX_SEEN_CHARS]}")
                 return [summary_of(song) for song in songs]
         if now < self.deadline:
             return None
         seen = seen[:_MAX_SEEN_CHARS]
-        raise RiffusionTimeoutError(f"The deadline has passed and {self._names} is not finished; last seen: {seen}")
-
-    @property
-    def _names(self) -> str:
-        return ", ".join(self.ids)[:_MAX_NAMES_CHARS]
+        raise RiffusionTimeoutError(f"The deadline has passed and {names} is not finished; last seen: {seen}")
 
 
 def poll(hook: RiffusionHook, ids: Sequence[str], user_id: str | None) -> list[list[Song]] | RiffusionError:

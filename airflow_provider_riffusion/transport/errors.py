@@ -29,15 +29,13 @@ def translated_errors(
     """
     try:
         yield
-        is_cut = watchdog is not None and watchdog.has_bitten
     # requests' exceptions are OSErrors; a socket that is shut down under a reader raises various others.
     except (OSError, urllib3.exceptions.HTTPError) as error:
-        is_cut = watchdog is not None and watchdog.has_bitten
-        if not is_cut:
+        if watchdog is None or not watchdog.has_bitten:
             may_have_arrived = watchdog is not None and watchdog.has_connected
             raise _translated(error, url, error_class, may_have_arrived=may_have_arrived) from None
     # A body without a length looks whole when the watchdog cuts it.
-    if watchdog is not None and is_cut:
+    if watchdog is not None and watchdog.has_bitten:
         raise error_class(f"{url}: {watchdog.reason}", transient=True)
 
 

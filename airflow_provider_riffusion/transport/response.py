@@ -93,13 +93,19 @@ class Response:
         file.seek(0)
         file.truncate()
         digest, size = hashlib.sha256(), 0
-        progress = _Progress(self.url, self._length)
+        start = reported = time.monotonic()
         for chunk in self._body(max_bytes):
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
-            progress.report(size)
+            if (now := time.monotonic()) - reported >= PROGRESS_INTERVAL_SECONDS:
+                reported = now
+                self._log_progress(size, now - start)
         return digest.hexdigest()
+
+    def _log_progress(self, size: int, seconds: float) -> None:
+        share = f"{size / self._length:.0%} of {self._length / 1e6:.1f} MB, " if self._length else ""
+        log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self.url, share, size / 1e6, size / 1e6 / seconds)
 
     @property
     def _length(self) -> int | None:
@@ -136,23 +142,6 @@ class Response:
                         transient=True,
                     )
                 period_start, period_bytes = time.monotonic(), 0
-
-
-class _Progress:
-    """Logs how far a body has come, at most once in :data:`PROGRESS_INTERVAL_SECONDS`."""
-
-    def __init__(self, url: str, length: int | None) -> None:
-        self._url, self._length = url, length
-        self._start = self._reported = time.monotonic()
-
-    def report(self, size: int) -> None:
-        now = time.monotonic()
-        if now - self._reported < PROGRESS_INTERVAL_SECONDS:
-            return
-        self._reported = now
-        share = f"{size / self._length:.0%} of {self._length / 1e6:.1f} MB, " if self._length else ""
-        rate = size / 1e6 / (now - self._start)
-        log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self._url, share, size / 1e6, rate)
 
 
 def _decoded(chunks: Iterator[bytes], encoding: str, url: str) -> Iterator[bytes]:

@@ -97,8 +97,7 @@ def parse_json(text: str | bytes, request: Request) -> object:
 def _of_good_response(request: Request, read: Callable[[Response], T]) -> Callable[[Response], T]:
     def read_good(response: Response) -> T:
         # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
-        is_good = response.status == 200 or (request.method != "GET" and 200 <= response.status < 300)
-        if is_good:
+        if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
             return read(response)
         if response.is_foreign:
             raise RiffusionDownloadError(

@@ -5,8 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.exceptions import RiffusionApiError, RiffusionModerationError, RiffusionPendingError
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionBadRequestError,
+    RiffusionModerationError,
+    RiffusionNotFoundError,
+    RiffusionNotReadyError,
+    RiffusionPendingError,
+    RiffusionRateLimitError,
+    RiffusionServerError,
+    RiffusionSubscriptionError,
+    RiffusionUnauthorizedError,
+)
 from airflow_provider_riffusion.safe_text import one_line
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.models import Account
@@ -21,31 +31,16 @@ ERROR_KEYS = frozenset({"error", "message", "code"})
 _MAX_MESSAGE_CHARS = 500
 
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
-    400: (exceptions.RiffusionBadRequestError, "Check the parameters of the task."),
-    401: (
-        exceptions.RiffusionUnauthorizedError,
-        "Check the API token, the password of the Airflow connection, and clear the failed tasks afterwards.",
-    ),
-    402: (
-        exceptions.RiffusionSubscriptionError,
-        "Renew the useapi.net subscription and clear the failed tasks afterwards.",
-    ),
-    403: (
-        exceptions.RiffusionUnauthorizedError,
-        "The API token may not do this: check the password of the Airflow connection.",
-    ),
-    404: (
-        exceptions.RiffusionNotFoundError,
-        "Check the song or job id, and that the user_id is the account that owns it.",
-    ),
-    409: (exceptions.RiffusionNotReadyError, "The song is not finished yet: wait for it before it is downloaded."),
-    410: (exceptions.RiffusionNotFoundError, "The song has expired."),
-    412: (
-        exceptions.RiffusionSubscriptionError,
-        "The account has no credits left: top it up and clear the failed tasks.",
-    ),
+    400: (RiffusionBadRequestError, "Check the parameters of the task."),
+    401: (RiffusionUnauthorizedError, "Check the API token, the connection's password; then clear the failed tasks."),
+    402: (RiffusionSubscriptionError, "Renew the useapi.net subscription and clear the failed tasks afterwards."),
+    403: (RiffusionUnauthorizedError, "The API token may not do this: check the password of the Airflow connection."),
+    404: (RiffusionNotFoundError, "Check the song or job id, and that the user_id is the account that owns it."),
+    409: (RiffusionNotReadyError, "The song is not finished yet: wait for it before it is downloaded."),
+    410: (RiffusionNotFoundError, "The song has expired."),
+    412: (RiffusionSubscriptionError, "The account has no credits left: top it up and clear the failed tasks."),
     422: (RiffusionModerationError, "The prompt was moderated: change its text."),
-    429: (exceptions.RiffusionRateLimitError, "All slots are in use: lower the parallelism with an Airflow pool."),
+    429: (RiffusionRateLimitError, "All slots are in use: lower the parallelism with an Airflow pool."),
 }
 
 
@@ -107,11 +102,8 @@ def unexpected(expected: str, payload: object, request: Request) -> RiffusionApi
 def broken_accounts_error(accounts: Sequence[Account], request: Request) -> RiffusionPendingError:
     """Return the error for accounts whose every request would be answered with HTTP 596."""
     api_message = _line("; ".join(f"{account.user_id}: {account.error}" for account in accounts))
-    return RiffusionPendingError(
-        _pending_message(api_message, _line(", ".join(account.user_id for account in accounts))),
-        api_message=api_message,
-        request=str(request),
-    )
+    message = _pending_message(api_message, _line(", ".join(account.user_id for account in accounts)))
+    return RiffusionPendingError(message, api_message=api_message, request=str(request))
 
 
 def text_of_error(error: object) -> str:
@@ -129,9 +121,7 @@ def _class_and_remedy(status: int, payload: object, api_message: str) -> tuple[t
         return RiffusionPendingError, ""
     if isinstance(payload, dict) and payload.get("is_flagged") is True:
         status = 422
-    return _ERRORS_BY_STATUS.get(
-        status, (RiffusionApiError if 200 <= status < 500 else exceptions.RiffusionServerError, "")
-    )
+    return _ERRORS_BY_STATUS.get(status, (RiffusionApiError if 200 <= status < 500 else RiffusionServerError, ""))
 
 
 def _pending_message(api_message: str, user_id: object) -> str:

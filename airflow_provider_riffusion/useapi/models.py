@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Literal, TypedDict
 
@@ -13,10 +11,6 @@ from airflow_provider_riffusion.audio import formats
 
 AudioFormatName = Literal["mp3", "wav"]
 AUDIO_FORMATS: Mapping[str, formats.AudioFormat] = {"mp3": formats.MP3, "wav": formats.WAV}
-STEMS = "stems"
-DOWNLOAD_FORMATS = (*AUDIO_FORMATS, STEMS)
-
-_SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class SongState(Enum):
@@ -127,20 +121,6 @@ class Account:
     user_id: str
     max_jobs: int | None = None
     error: str | None = None
-
-
-def is_song_id(value: object) -> bool:
-    """Return whether a value can be the id of a song or job; ids become part of queries and file names."""
-    return isinstance(value, str) and _SONG_ID.fullmatch(value) is not None
-
-
-def parse_time(value: datetime | str | None) -> datetime | None:
-    """Return a time such as ``created_at`` as a datetime, in UTC if it has no zone; None when it is no ISO 8601."""
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def summary_of(song: Song) -> SongSummary:

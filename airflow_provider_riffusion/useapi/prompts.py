@@ -1,14 +1,37 @@
-"""What a create request may ask for: its parameters and their ranges."""
+"""What the API may be asked for: ids, formats, and the parameters of create requests with their ranges."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from airflow_provider_riffusion.parameters import BOOLEAN, REFERENCE, TEXT, Rule, Rules, optional, whole_number, wrong
+from airflow_provider_riffusion.parameters import (
+    BOOLEAN,
+    REFERENCE,
+    TEXT,
+    Rule,
+    Rules,
+    optional,
+    rule,
+    whole_number,
+    wrong,
+)
 from airflow_provider_riffusion.safe_text import shown_value
 
+STEMS = "stems"
+DOWNLOAD_FORMATS = ("mp3", "wav", STEMS)
 MAX_PROMPTS = 3
+
+_SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_song_id(value: object) -> bool:
+    """Return whether a value can be the id of a song or job; ids become part of queries and file names."""
+    return isinstance(value, str) and _SONG_ID.fullmatch(value) is not None
+
+
+SONG_ID = rule(is_song_id, "use letters, digits, '.', '_' and '-', at most 128, as the API's ids are made")
 
 
 class Prompt(TypedDict, total=False):

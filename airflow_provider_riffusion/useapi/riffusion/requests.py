@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from airflow_provider_riffusion.parameters import rule
 from airflow_provider_riffusion.transport.request import Request
-from airflow_provider_riffusion.useapi.models import is_song_id
-from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, MAX_PROMPTS, PROMPT_RULES, checked
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, MAX_PROMPTS, PROMPT_RULES, SONG_ID, checked
 
 _PREFIX = "/v1/riffusion"
 
-_ID = rule(is_song_id, "use letters, digits, '.', '_' and '-', at most 128")
-
 #: Names of the API where they differ from the names of this provider.
 _JSON_KEYS = {"max_jobs": "maxJobs", "reply_url": "replyUrl", "reply_ref": "replyRef"}
+
+
+def create_request(parameters: Mapping[str, object]) -> Request:
+    """Return the create request for either kind of parameters; only a composition has ``prompts``."""
+    return compose_request(parameters) if "prompts" in parameters else prompt_request(parameters)
 
 
 def prompt_request(parameters: Mapping[str, object]) -> Request:
@@ -51,13 +52,13 @@ def prompts_of(request: Request) -> list[str]:
 
 def download_request(song_id: str, download_format: str, user_id: str | None) -> Request:
     """Return the request for a song's audio or stems."""
-    params = {"id": _ID.check("song_id", song_id), "download_format": download_format, "user_id": user_id}
+    params = {"id": SONG_ID.check("song_id", song_id), "download_format": download_format, "user_id": user_id}
     return Request("GET", f"{_PREFIX}/music/download/", params)
 
 
 def songs_request(song_or_job_id: str, user_id: str | None) -> Request:
     """Return the request for a song, or for the songs of a job."""
-    return Request("GET", f"{_PREFIX}/music/", {"id": _ID.check("song_id", song_or_job_id), "user_id": user_id})
+    return Request("GET", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_or_job_id), "user_id": user_id})
 
 
 def page_request(offset: int, limit: int, user_id: str | None) -> Request:
@@ -67,17 +68,14 @@ def page_request(offset: int, limit: int, user_id: str | None) -> Request:
 
 def delete_song_request(song_id: str, user_id: str | None) -> Request:
     """Return the request that deletes a song."""
-    return Request("DELETE", f"{_PREFIX}/music/", {"id": _ID.check("song_id", song_id), "user_id": user_id})
+    return Request("DELETE", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_id), "user_id": user_id})
 
 
 def lyrics_request(prompt: str, lyrics: str | None, user_id: str | None) -> Request:
     """Return the request that writes lyrics."""
-    body = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
-    return Request(
-        "POST",
-        f"{_PREFIX}/music/generate-lyrics",
-        json={key: value for key, value in body.items() if value is not None},
-    )
+    parameters = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
+    body = {name: value for name, value in parameters.items() if value is not None}
+    return Request("POST", f"{_PREFIX}/music/generate-lyrics", json=body)
 
 
 def accounts_request(user_id: str | None = None) -> Request:

@@ -15,7 +15,8 @@ from airflow_provider_riffusion.useapi.errors import (
     text_of_error,
     unexpected,
 )
-from airflow_provider_riffusion.useapi.models import Account, Job, Slots, Song, SongState, is_song_id
+from airflow_provider_riffusion.useapi.models import Account, Job, Slots, Song, SongState
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 _COMPLETED_STATUSES = frozenset({"completed", "complete"})
 #: Parts of the words for a song that will never be finished; every other unknown word means that it still runs.
@@ -89,12 +90,7 @@ def parse_jobs(payload: object, request: Request) -> list[Job]:
     if not isinstance(payload, list):
         raise unexpected("a list of jobs", payload, request)
     return [
-        Job(
-            id=entry["job_id"],
-            user_id=_text(entry.get("user_id")),
-            started=_text(entry.get("started")),
-            reply_ref=_text(entry.get("replyRef")),
-        )
+        Job(entry["job_id"], _text(entry.get("user_id")), _text(entry.get("started")), _text(entry.get("replyRef")))
         for entry in _with_id(payload, "job_id")
     ]
 
@@ -109,12 +105,7 @@ def parse_available(payload: object, request: Request) -> list[Slots]:
     if not isinstance(entries, list):
         raise unexpected("an object of slots", payload, request)
     return [
-        Slots(
-            user_id=entry["user_id"],
-            max_jobs=_whole(entry.get("maxJobs")),
-            executing=_whole(entry.get("executing")),
-            available=_whole(entry.get("available")),
-        )
+        Slots(entry["user_id"], *(_whole(entry.get(key)) for key in ("maxJobs", "executing", "available")))
         for entry in entries
         if isinstance(entry, dict) and isinstance(entry.get("user_id"), str)
     ]

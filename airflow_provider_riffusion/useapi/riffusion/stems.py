@@ -58,9 +58,7 @@ def _entries(root: object, request: Request) -> list[tuple[str, object]]:
     else:
         raise RiffusionStemsError(f"{request}: the stems response is {_shape(root)}, which is no known shape.")
     if len(entries) > MAX_STEMS:
-        raise RiffusionStemsError(
-            f"{request}: the stems response is {_shape(root)} with more than {MAX_STEMS} entries."
-        )
+        raise RiffusionStemsError(f"{request}: the stems response has more than {MAX_STEMS} entries: {_shape(root)}.")
     return entries
 
 

@@ -24,7 +24,7 @@ from airflow_provider_riffusion.storage import manifest as stem_set
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import StemFile
 from airflow_provider_riffusion.tasks.base import is_template
-from airflow_provider_riffusion.useapi.models import is_song_id
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 from tests.support.strategies import any_text, json_values, mutated, outcome, plain_text
 
 # --- where files go

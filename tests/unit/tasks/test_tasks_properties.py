@@ -25,7 +25,8 @@ from airflow_provider_riffusion.tasks.events import event_of, event_of_error, so
 from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
 from airflow_provider_riffusion.tasks.waiting import Waiter
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from airflow_provider_riffusion.useapi.models import Song, SongSummary, is_song_id, summary_of
+from airflow_provider_riffusion.useapi.models import Song, SongSummary, summary_of
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
 from tests.support.strategies import (
     any_text,

@@ -7,7 +7,7 @@ import pytest
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.useapi import errors as useapi_errors
-from airflow_provider_riffusion.useapi import models
+from airflow_provider_riffusion.useapi import models, prompts
 from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
 from airflow_provider_riffusion.useapi.riffusion import responses
 
@@ -173,9 +173,9 @@ def test_something_else_than_accounts_is_an_error(payload: Any) -> None:
 
 @pytest.mark.parametrize("song_id", ["a", "A1-b_c.d", "x" * 128, "8c7e0d0e-2b0a-4f5e-9d2f-0b5c1d2e3f40"])
 def test_song_ids(song_id: str) -> None:
-    assert models.is_song_id(song_id)
+    assert prompts.is_song_id(song_id)
 
 
 @pytest.mark.parametrize("song_id", ["", "../x", "/x", ".x", "-x", "x" * 129, "a\n", "a\0", "a b", "ä", None, 5])
 def test_what_is_no_song_id(song_id: object) -> None:
-    assert not models.is_song_id(song_id)
+    assert not prompts.is_song_id(song_id)

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.audio import formats as audio
+from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.tasks.events import event_of_error
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.retry import parse_retry_after
 from airflow_provider_riffusion.useapi import errors as useapi_errors
-from airflow_provider_riffusion.useapi import models
+from airflow_provider_riffusion.useapi import models, prompts
 from airflow_provider_riffusion.useapi.client import parse_json
 from airflow_provider_riffusion.useapi.models import summary_of
 from airflow_provider_riffusion.useapi.riffusion import responses
@@ -208,7 +209,7 @@ def test_songs_are_read_whatever_stands_between_them(expected: list[models.Song]
 @given(text=st.builds("".join, st.tuples(any_text | st.just(""), song_ids, any_text | st.just(""))))
 @example(text="a\n")
 def test_an_id_is_harmless_in_a_query_and_in_a_file_name(text: str) -> None:
-    if models.is_song_id(text):
+    if prompts.is_song_id(text):
         assert set(text) <= set(f"{string.ascii_letters}{string.digits}._-")
         assert text[0].isalnum()
         assert len(f"{text}.stems.unknown.json") <= 255
@@ -220,7 +221,7 @@ def test_an_id_is_harmless_in_a_query_and_in_a_file_name(text: str) -> None:
 def test_a_song_can_be_asked_for_and_its_summary_can_be_stored(payload: Any) -> None:
     found = outcome(lambda: responses.parse_songs(payload, REQUEST))
     for song in found if isinstance(found, list) else []:
-        assert models.is_song_id(song.id)
+        assert prompts.is_song_id(song.id)
         assert not (song.is_completed and song.is_failed)
         check_json(summary_of(song))
 
@@ -280,7 +281,7 @@ def test_created_ids_are_read_from_every_shape(expected: list[str], unusable: li
 def test_created_ids_can_be_asked_for(payload: Any) -> None:
     found = outcome(lambda: responses.parse_created(payload, REQUEST))
     if isinstance(found, list):
-        assert all(map(models.is_song_id, found))
+        assert all(map(prompts.is_song_id, found))
         assert len(set(found)) == len(found)
 
 
@@ -302,13 +303,13 @@ time_texts = times.map(datetime.isoformat) | times.map(lambda moment: moment.iso
 @given(moment=times)
 def test_a_time_is_read_as_it_was_written(moment: datetime) -> None:
     expected = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    assert models.parse_time(moment) == models.parse_time(moment.isoformat()) == expected
+    assert parse_time(moment) == parse_time(moment.isoformat()) == expected
 
 
 @given(texts=st.lists(time_texts | st.none(), max_size=4))
 @example(texts=["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_any_times_can_be_compared(texts: list[str | None]) -> None:
-    found = [moment for text in texts if (moment := models.parse_time(text)) is not None]
+    found = [moment for text in texts if (moment := parse_time(text)) is not None]
     assert sorted(found) == sorted(found, key=datetime.timestamp)
 
 
