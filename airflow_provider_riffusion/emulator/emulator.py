@@ -100,7 +100,7 @@ class Emulator:
             raise RuntimeError("the emulator was started already")
         self._server = EmulatorServer(self._address, Endpoints(self.token, self._state))
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="riffusion-emulator", daemon=True
+            target=self._server.serve_forever, args=(0.005,), name="riffusion-emulator", daemon=True
         )
         self._thread.start()
 
