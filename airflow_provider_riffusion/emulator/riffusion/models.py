@@ -1,5 +1,5 @@
 """
-The values that the emulator works with: songs, accounts, settings, and one line of its request log.
+The values that the emulator works with: songs, accounts and settings.
 
 Marks: **[D]** stated by the vendor's documentation, **[C]** seen in public code, **[?]** inferred,
 confirmed by nobody.
@@ -7,26 +7,15 @@ confirmed by nobody.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from airflow_provider_riffusion.emulator.audio import STEM_NAMES
 
 DONE_STATUSES = frozenset({"complete", "completed"})
-JOB_REPLIES = ("job_id", "jobs")
-AUDIO_REPLIES = ("bytes", "chunked", "close", "url", "redirect")
-STEMS_REPLIES = (
-    "base64",
-    "top-level",
-    "list",
-    "list-base64",
-    "data-uri",
-    "urls",
-    "objects",
-    "unknown",
-)
-MISSING_STEMS = ("absent", "null", "empty")
 
 
 @dataclass(frozen=True)
@@ -62,6 +51,11 @@ class Song:
         if not 0 <= self.duration_s < float("inf") or self.stem_padding < 0:
             raise ValueError("duration_s and stem_padding are numbers from 0")
 
+    @property
+    def done(self) -> bool:
+        """Whether the song has audio."""
+        return self.status in DONE_STATUSES
+
 
 @dataclass(frozen=True)
 class Account:
@@ -81,12 +75,13 @@ class Account:
 @dataclass(frozen=True)
 class Settings:
     """
-    How the emulated service behaves where several ways are known.
+    How the emulated service behaves where several ways are known. A field's type says which values it takes;
+    the command line has an option for each field and shows its description.
 
     :param generation_seconds: seconds that a generation takes; 30 to 240 in the real service [C]
-    :param job_reply: how a create answers: ``job_id`` is ``{"job_id", "user_id"}`` [D], ``jobs`` is
-        ``{"jobs": [{"id"}, ...]}`` [C]
-    :param songs_per_job: how many songs one create yields; two were seen [C]
+    :param job_reply: how a create request is answered: ``job_id`` is ``{"job_id", "user_id"}`` [D], ``jobs``
+        is ``{"jobs": [{"id"}, ...]}`` [C]
+    :param songs_per_job: how many songs one create request yields; two were seen [C]
     :param song_seconds: duration in seconds of a generated song's wav
     :param final_status: the status word that a generation ends with: ``complete`` [C], ``completed`` [D],
         ``failed`` ...
@@ -101,97 +96,45 @@ class Settings:
         ``download_url``, ``unknown``
     :param missing_stems: how a mapping shows a stem that the song does not have: ``absent``, ``null``,
         ``empty`` [C]
-    :param content_type: Content-Type of mp3 and wav replies, undocumented; None: ``audio/mpeg`` or
-        ``audio/wav``
-    :param files_url: base of the URLs that replies contain, to give them another origin; None: this server
+    :param content_type: Content-Type of mp3 and wav, undocumented; None: ``audio/mpeg`` or ``audio/wav``
+    :param files_url: base of the URLs that responses contain, to give them another origin; None: this server
     """
 
     generation_seconds: float = 3.0
-    job_reply: str = "job_id"
+    job_reply: Literal["job_id", "jobs"] = "job_id"
     songs_per_job: int = 2
     song_seconds: float = 3.0
     final_status: str = "complete"
     moderated_word: str = "moderated"
     failing_word: str = "failing"
     retry_after: str | None = None
-    audio_reply: str = "bytes"
-    stems_reply: str = "base64"
-    missing_stems: str = "absent"
+    audio_reply: Literal["bytes", "chunked", "close", "url", "redirect"] = "bytes"
+    stems_reply: Literal["base64", "top-level", "list", "list-base64", "data-uri", "urls", "objects", "unknown"] = (
+        "base64"
+    )
+    missing_stems: Literal["absent", "null", "empty"] = "absent"
     content_type: str | None = None
     files_url: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("generation_seconds", "song_seconds", "songs_per_job"):
+        for name, kind in get_type_hints(Settings).items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise ValueError(f"{name} is a number from 0, not {value!r}")
-        if not isinstance(self.songs_per_job, int) or self.songs_per_job < 1:
-            raise ValueError(f"songs_per_job is a whole number from 1, not {self.songs_per_job!r}")
-        for name in ("final_status", "moderated_word", "failing_word"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is a text, not {getattr(self, name)!r}")
-        for name in ("retry_after", "content_type", "files_url"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or "\r" in value or "\n" in value):
-                raise ValueError(f"{name} is a text without line breaks, not {value!r}")
-        for name, allowed in (
-            ("job_reply", JOB_REPLIES),
-            ("audio_reply", AUDIO_REPLIES),
-            ("stems_reply", STEMS_REPLIES),
-            ("missing_stems", MISSING_STEMS),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+            if get_origin(kind) is Literal:
+                fits, description = value in get_args(kind), f"one of {', '.join(get_args(kind))}"
+            else:
+                check, description = _CHECKS[kind]
+                fits = check(value)
+            if not fits:
+                raise ValueError(f"{name} is {description}, not {value!r}")
 
 
-@dataclass(frozen=True)
-class LoggedRequest:
-    """
-    One request that the emulator received. The token is never kept, nor is a cookie.
-
-    :param time: wall clock when the request came, in UTC
-    :param monotonic: ``time.monotonic()`` at the same moment, in seconds
-    :param method: HTTP method
-    :param path: path of the URL, as sent
-    :param query: query parameters, decoded
-    :param token_sent: whether an ``Authorization`` header came, right or wrong
-    :param song_id: the song (or job) that the request is about, if any
-    :param body: the request's body as parsed JSON; None when there was none
-    :param status: status answered; None while there is no answer, and when the connection was cut before one
-    :param bytes_sent: bytes of body handed to the connection, after any transfer coding is taken off
-    """
-
-    time: datetime
-    monotonic: float
-    method: str
-    path: str
-    query: dict[str, str]
-    token_sent: bool
-    song_id: str | None = None
-    body: Any = None
-    status: int | None = None
-    bytes_sent: int = 0
-
-
-def path_matches(path: str, wanted: str | None) -> bool:
-    """
-    Tell whether a request's path is meant by a path given to a fault or to a count.
-
-    :param path: the request's path
-    :param wanted: a part of the path (``music/download``); with a leading slash the whole path, whose
-        trailing slash does not count; None: any path
-    """
-    if wanted is None:
-        return True
-    if wanted.startswith("/"):
-        return path.rstrip("/") == wanted.rstrip("/")
-    return wanted in path
-
-
-def iso_time(moment: datetime) -> str:
-    """
-    Write a time as the API does: ISO 8601, UTC, milliseconds.
-
-    :param moment: an aware time
-    """
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+# The type() of a value tells a number from True and False, which are integers for isinstance().
+_CHECKS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    float: (lambda value: type(value) in (int, float) and value >= 0, "a number from 0"),
+    int: (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    str | None: (
+        lambda value: value is None or (isinstance(value, str) and not re.search(r"[\r\n]", value)),
+        "a text without line breaks",
+    ),
+}

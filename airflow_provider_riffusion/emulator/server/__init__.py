@@ -1,1 +1,1 @@
-"""A server that can misbehave on order; which API it serves is up to its service."""
+"""An HTTP server that misbehaves when it is told to; the API that it serves is a :class:`~.service.Service`."""
