@@ -8,11 +8,6 @@ def printable(text: str, length: int) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text[:length])
 
 
-def one_line(text: str, length: int) -> str:
-    """Make one short printable line of a text, with single spaces."""
-    return printable(" ".join(text[:length].split()), length)
-
-
 def shown_value(value: object) -> str:
     """Show the start of any value, whatever its type and size."""
     try:

@@ -47,8 +47,7 @@ class ConnectionSettings(TransportSettings):
         """
         password = connection.password or ""
         # A token holds a colon, where a connection URI splits it into login and password.
-        token = f"{connection.login}:{password}" if connection.login else password
-        token = token.strip()
+        token = (f"{connection.login}:{password}" if connection.login else password).strip()
         reader = _Reader(connection.conn_id, _extras_of(connection), token)
         if not isinstance(reader.extras, dict):
             raise reader.wrong("extra", reader.extras, "it must be a JSON object")

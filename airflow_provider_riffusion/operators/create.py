@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: A trigger that never reports back, because no triggerer runs, is given up this long after the deadline.
 _TRIGGERER_GRACE_SECONDS = 600.0
 
+#: Parameters that are no part of the request, or take their default from the connection.
 _WAIT_RULES: Rules = {"poll_interval": SECONDS, "timeout": SECONDS, **ACCOUNT_RULES}
 
 
@@ -33,9 +34,6 @@ class _CreateOperator(RiffusionOperator):
     """What both create operators share; their docstrings describe the parameters."""
 
     operator_extra_links = (RiffusionSongLink(),)
-
-    #: Parameters that make up the request.
-    request_rules: ClassVar[Rules]
 
     def __init__(
         self,
@@ -105,7 +103,7 @@ class _CreateOperator(RiffusionOperator):
     def _request(self, reply_ref: str) -> Request:
         from airflow_provider_riffusion.useapi.riffusion.requests import create_request
 
-        values = {name: getattr(self, name) for name in self.request_rules}
+        values = {name: getattr(self, name) for name in self.parameter_rules if name not in _WAIT_RULES}
         user_id = self.user_id or self.hook.settings.user_id
         return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
 
@@ -174,7 +172,6 @@ class RiffusionCreatePromptOperator(_CreateOperator):
     :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
     """
 
-    request_rules = PROMPT_RULES
     parameter_rules: ClassVar[Rules] = {**PROMPT_RULES, **_WAIT_RULES}
     template_fields: Sequence[str] = tuple(parameter_rules)
 
@@ -217,7 +214,6 @@ class RiffusionCreateComposeOperator(_CreateOperator):
     :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
     """
 
-    request_rules = COMPOSE_RULES
     parameter_rules: ClassVar[Rules] = {**COMPOSE_RULES, **_WAIT_RULES}
     template_fields: Sequence[str] = tuple(parameter_rules)
 

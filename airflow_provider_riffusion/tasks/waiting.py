@@ -29,9 +29,8 @@ _MAX_SEEN_CHARS = 1000
 
 def is_passing(error: RiffusionError) -> bool:
     """Return whether to keep polling after this error."""
-    if isinstance(error, AirflowFailException):
-        return False
-    return error.transient or isinstance(error, RiffusionConnectionError | RiffusionDownloadError)
+    is_of_network = isinstance(error, RiffusionConnectionError | RiffusionDownloadError)
+    return (error.transient or is_of_network) and not isinstance(error, AirflowFailException)
 
 
 @dataclass

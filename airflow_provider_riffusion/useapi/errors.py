@@ -17,7 +17,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionSubscriptionError,
     RiffusionUnauthorizedError,
 )
-from airflow_provider_riffusion.safe_text import one_line
+from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.models import Account
 
@@ -151,4 +151,4 @@ def _message(payload: object) -> str:
 
 
 def _line(text: str) -> str:
-    return one_line(text, _MAX_MESSAGE_CHARS)
+    return printable(" ".join(text[:_MAX_MESSAGE_CHARS].split()), _MAX_MESSAGE_CHARS)
