@@ -1,4 +1,4 @@
-# The two commands of the README, and little else. Each makes the environment that it needs.
+# Each target makes the environment that it needs; the two commands of the README are demo and test.
 
 PYTHON ?= python3
 # Another Airflow than the pinned one, such as AIRFLOW=3.1.8: needs tests/constraints-3.1.8.txt.
@@ -17,39 +17,55 @@ endif
 BIN := $(VENV)/bin
 # Of local, s3, azure and gcs; azure needs npm.
 STORES ?= local,s3,azure,gcs
+# How many downloads of each kind are killed in each store.
+KILLS ?= 50
+# Downloads of the soak, at most 1024.
+SONGS ?= 500
+# More than two cores have, because many tests wait for a server.
+WORKERS ?= 4
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-stores reliability soak benchmark constraints clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit test-stores reliability soak benchmark constraints clean
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
 	@$(BIN)/python -m tests.programs.demo
 
-test: $(VENV)/.installed-test  ## Lint, type check, unit and integration tests, coverage.
+test: lint  ## Everything on this machine: lint, then all tests in parallel, and coverage.
+	$(PYTEST) --cov --cov-report=term
+
+lint: $(VENV)/.installed-test  ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(MYPY_OPTIONS)
-	$(BIN)/python -m pytest --cov --cov-report=term
 
-test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Downloads and kills in S3, Azure and GCS, on servers of this machine.
-	$(BIN)/python -m pytest tests/stores --stores=$(STORES) --kills=50
+unit: $(VENV)/.installed-test  ## Only the tests without a socket, in a few seconds.
+	$(BIN)/python -m pytest tests/unit
 
-reliability: $(VENV)/.installed-test  ## Run every fault, and write RELIABILITY.md anew.
+test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure and GCS servers on this machine, and kill KILLS downloads.
+	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
+
+reliability: $(VENV)/.installed-test  ## Run every fault through every operation, and write RELIABILITY.md anew.
 	$(BIN)/python -m tests.programs.fault_matrix
 
-soak: $(VENV)/.installed-test  ## Hundreds of downloads with random faults through a real scheduler; then look for the token.
-	$(BIN)/python -m tests.programs.soak
+soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token.
+	$(BIN)/python -m tests.programs.soak --songs $(SONGS)
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
 	$(BIN)/python -m tests.programs.benchmarks
 
-constraints: $(VENV)/.installed  ## Renew both pin files; see "Development" in the README.
+constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --extra test-stores \
-		pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --all-extras \
+		--group pip --group stores pyproject.toml --output-file constraints.txt
 	echo 'apache-airflow==3.1.8' | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate \
-		--no-header --extra test-stores --resolution lowest-direct --constraints - pyproject.toml \
-		--output-file tests/constraints-3.1.8.txt
+		--no-header --all-extras --group pip --group stores --resolution lowest-direct --constraints - \
+		pyproject.toml --output-file tests/constraints-3.1.8.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,20 +78,21 @@ ifneq ($(AIRFLOW),)
 endif
 	$(PYTHON) -m venv $(VENV)
 
-# Runs only when the pins or the dependencies have changed.
+# Runs only when the pins or the dependencies have changed. The pip of an older Python knows no dependency groups.
 $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 	@echo "Installing Airflow and this provider into $(VENV), which takes a minute or two ..."
+	@$(PIP) install --quiet --upgrade --constraint $(CONSTRAINTS) pip
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3]' --group test
 	@touch $@
 
 $(VENV)/.installed-stores: $(VENV)/.installed-test
 	@echo "Installing the providers of Azure and GCS into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[test-stores]'
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,azure,gcs]' --group stores
 	@touch $@
 
 # It speaks the protocol of Azure's blobs, and is Microsoft's own.
@@ -85,4 +102,4 @@ $(AZURITE): $(VENV)/.installed
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.
-	rm -rf .venv .venv-* .demo .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .demo .coverage* .mypy_cache .pytest_cache .ruff_cache dist
