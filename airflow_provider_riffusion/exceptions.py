@@ -1,8 +1,32 @@
 """
 The errors of this provider.
 
-A class that is also an ``AirflowFailException`` ends the task at once, whatever its ``retries``: repeating the
-same request cannot help. The other classes leave the decision to the task's retries.
+::
+
+    RiffusionError
+    ├── RiffusionConfigurationError *      a bad parameter, connection or storage path; also a ValueError
+    ├── RiffusionConnectionError           no response: may_have_arrived
+    ├── RiffusionApiError                  an error response: http_status, code, message, request, retry_after
+    │   ├── RiffusionBadRequestError       400
+    │   ├── RiffusionUnauthorizedError *   401, 403
+    │   ├── RiffusionSubscriptionError *   402, 412
+    │   ├── RiffusionNotFoundError         404, 410
+    │   ├── RiffusionNotReadyError         409
+    │   ├── RiffusionModerationError *     422, or is_flagged in the body
+    │   ├── RiffusionRateLimitError        429
+    │   ├── RiffusionPendingError *        596
+    │   └── RiffusionServerError           another 5xx, or a status that HTTP does not define
+    ├── RiffusionDownloadError             truncated, too slow, not audio: retry_after
+    │   └── RiffusionTooLargeError *       more than max_bytes
+    ├── RiffusionStorageError              the disk is full, or the store cannot be reached
+    ├── RiffusionStemsError *              stems in an unknown shape: raw_path
+    ├── RiffusionFileExistsError *         if_exists="fail", and the file exists
+    ├── RiffusionSongFailedError *         a song ended failed
+    ├── RiffusionTimeoutError              a deadline passed
+    └── RiffusionCreateUncertainError *    nobody can tell whether a create request made songs
+
+A class with a star is also an ``AirflowFailException``: Airflow fails the task at once, whatever its ``retries``,
+because the same request cannot succeed. For the other classes the task's retries apply.
 """
 
 from __future__ import annotations
@@ -14,22 +38,24 @@ class RiffusionError(RuntimeError):
     """
     Base of every error that this provider raises on purpose.
 
-    :param message: what happened, and where a human can mend it, how
+    :param message: what happened and, if a human can fix it, how
     :param transient: whether the same request may succeed a moment later; the hook repeats only such GETs
+    :param retry_after: seconds to wait before the next request, if the response has a Retry-After header
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.transient = transient
+        self.retry_after = retry_after
 
 
 class RiffusionConfigurationError(RiffusionError, ValueError, AirflowFailException):
-    """A parameter, the connection or the storage path is wrong, and the message names it."""
+    """A parameter, the connection or the storage path is wrong; the message names it."""
 
 
 class RiffusionConnectionError(RiffusionError):
     """
-    No answer came: name resolution, connecting, TLS or waiting for the head of the reply failed.
+    No response came: name resolution, connecting, TLS or waiting for the status line failed.
 
     :param message: what happened
     :param may_have_arrived: whether the server may have received the request
@@ -43,14 +69,14 @@ class RiffusionConnectionError(RiffusionError):
 
 class RiffusionApiError(RiffusionError):
     """
-    The API answered, and the answer is an error.
+    The API sent an error response.
 
     :param message: what happened
-    :param http_status: the HTTP status of the reply
-    :param code: ``code`` of the error body, where it had one
+    :param http_status: HTTP status of the response
+    :param code: ``code`` in the error body, if it has one
     :param api_message: the API's own words
     :param request: method and path of the request, such as ``GET /v1/riffusion/music/download/``
-    :param retry_after: seconds to wait before the next request, where the reply said so
+    :param retry_after: see :class:`RiffusionError`
     :param transient: see :class:`RiffusionError`
     """
 
@@ -65,13 +91,12 @@ class RiffusionApiError(RiffusionError):
         retry_after: float | None = None,
         transient: bool = False,
     ) -> None:
-        super().__init__(message, transient=transient)
-        # Not `status_code`: AirflowException has a class attribute of that name, which is always 500.
+        super().__init__(message, transient=transient, retry_after=retry_after)
+        # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
         self.http_status = http_status
         self.code = code
         self.message = api_message
         self.request = request
-        self.retry_after = retry_after
 
 
 class RiffusionBadRequestError(RiffusionApiError):
@@ -91,7 +116,7 @@ class RiffusionRateLimitError(RiffusionApiError):
 
 
 class RiffusionServerError(RiffusionApiError):
-    """A 5xx status other than 596, or a status that HTTP does not know."""
+    """A 5xx status other than 596, or a status that HTTP does not define."""
 
 
 class RiffusionUnauthorizedError(RiffusionApiError, AirflowFailException):
@@ -103,25 +128,15 @@ class RiffusionSubscriptionError(RiffusionApiError, AirflowFailException):
 
 
 class RiffusionModerationError(RiffusionApiError, AirflowFailException):
-    """HTTP 422, or a reply with ``is_flagged``: the prompt was moderated."""
+    """HTTP 422, or a response with ``is_flagged``: the prompt was moderated."""
 
 
 class RiffusionPendingError(RiffusionApiError, AirflowFailException):
-    """HTTP 596, "pending error": the account's cookie has expired and only a human can post a fresh one."""
+    """HTTP 596, "pending error": the account's cookie has expired, and only a human can post a fresh one."""
 
 
 class RiffusionDownloadError(RiffusionError):
-    """
-    A body arrived truncated, too slowly, or is not what was asked for; nothing was stored.
-
-    :param message: what happened
-    :param retry_after: seconds to wait before the next request, where the host of the file said so
-    :param transient: see :class:`RiffusionError`
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None, transient: bool = False) -> None:
-        super().__init__(message, transient=transient)
-        self.retry_after = retry_after
+    """A body arrived truncated or too slowly, or is not what was requested; nothing was stored."""
 
 
 class RiffusionTooLargeError(RiffusionDownloadError, AirflowFailException):
@@ -136,8 +151,8 @@ class RiffusionStemsError(RiffusionError, AirflowFailException):
     """
     The stems JSON has a shape that this provider does not know.
 
-    :param message: what was found
-    :param raw_path: where the reply was kept
+    :param message: what the document looks like
+    :param raw_path: path of the file that keeps the document
     """
 
     def __init__(self, message: str, *, raw_path: str | None = None) -> None:
@@ -146,11 +161,11 @@ class RiffusionStemsError(RiffusionError, AirflowFailException):
 
 
 class RiffusionFileExistsError(RiffusionError, AirflowFailException):
-    """The file is there already, and ``if_exists="fail"`` was asked for."""
+    """The file exists already, and ``if_exists`` is ``fail``."""
 
 
 class RiffusionSongFailedError(RiffusionError, AirflowFailException):
-    """The song's own status says that it failed."""
+    """The song's status says that it failed."""
 
 
 class RiffusionTimeoutError(RiffusionError):
@@ -158,4 +173,4 @@ class RiffusionTimeoutError(RiffusionError):
 
 
 class RiffusionCreateUncertainError(RiffusionError, AirflowFailException):
-    """Nobody can tell whether a create request reached the API, so it is not sent again."""
+    """Nobody can tell whether a create request made songs, so it is not sent again."""

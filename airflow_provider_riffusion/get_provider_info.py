@@ -1,8 +1,20 @@
-"""What Airflow reads about this provider without importing any other part of it."""
+"""Describe this provider to Airflow, which reads this without importing any other part of the package."""
 
 from __future__ import annotations
 
 from typing import Any
+
+_VENDORS_PAGE = "https://useapi.net/docs/api-riffusion-v1"
+#: Of the extras in the connection form: label, type and description.
+_FIELDS = {
+    "user_id": ("Account (user_id)", "string", "Needed when several accounts are configured."),
+    "storage_path": ("Storage path", "string", "Default folder for downloads: an absolute path or a URL."),
+    "timeout": ("Timeout", "number", "Seconds, for connecting and for each read; 60."),
+    "low_speed_limit": ("Low speed limit", "number", "Bytes per second below which a transfer is aborted; 1024."),
+    "low_speed_time": ("Low speed time", "number", "Seconds below the limit after which it is aborted; 60."),
+    "verify": ("Verify TLS", "string", "true, false, or the path of a CA bundle."),
+    "allow_http": ("Allow plain http", "boolean", "The token then crosses the network unencrypted."),
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -12,36 +24,14 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Riffusion",
         "description": "Songs from the useapi.net Riffusion API v1: start, wait, list, and download mp3, wav or stems.",
         "integrations": [
-            {
-                "integration-name": "Riffusion",
-                "external-doc-url": "https://useapi.net/docs/api-riffusion-v1",
-                "tags": ["service"],
-            }
+            {"integration-name": "Riffusion", "external-doc-url": _VENDORS_PAGE, "tags": ["service"]},
         ],
-        "hooks": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.hooks.riffusion"],
-            }
-        ],
-        "operators": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.operators.riffusion"],
-            }
-        ],
-        "sensors": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.sensors.riffusion"],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": "Riffusion",
-                "python-modules": ["airflow_provider_riffusion.triggers.riffusion"],
-            }
-        ],
+        **{
+            kind: [
+                {"integration-name": "Riffusion", "python-modules": [f"airflow_provider_riffusion.{kind}.riffusion"]}
+            ]
+            for kind in ("hooks", "operators", "sensors", "triggers")
+        },
         "extra-links": ["airflow_provider_riffusion.links.riffusion.RiffusionSongLink"],
         "connection-types": [
             {
@@ -49,13 +39,9 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "airflow_provider_riffusion.hooks.riffusion.RiffusionHook",
                 "hook-name": "Riffusion",
                 "ui-field-behaviour": {
-                    # Not the port: the form's test button refuses a connection that has none stored.
+                    # The port stays, because the form's test button refuses a connection that has none stored.
                     "hidden-fields": ["login"],
-                    "relabeling": {
-                        "password": "API token",
-                        "host": "Base URL",
-                        "schema": "Scheme (http or https)",
-                    },
+                    "relabeling": {"password": "API token", "host": "Base URL", "schema": "Scheme (http or https)"},
                     "placeholders": {
                         "host": "https://api.useapi.net",
                         "password": "user:1234-abcdef",
@@ -63,26 +49,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
                 "conn-fields": {
-                    "user_id": _field("Account (user_id)", "string", "Needed when several accounts are configured."),
-                    "storage_path": _field(
-                        "Storage path", "string", "Default folder for downloads: an absolute path or an URL."
-                    ),
-                    "timeout": _field("Timeout", "number", "Seconds, for connecting and for each read; 60."),
-                    "low_speed_limit": _field(
-                        "Low speed limit", "number", "Bytes per second below which a transfer is broken off; 1024."
-                    ),
-                    "low_speed_time": _field(
-                        "Low speed time", "number", "Seconds below the limit until it is broken off; 60."
-                    ),
-                    "verify": _field("Verify TLS", "string", "true, false, or the path of a CA bundle."),
-                    "allow_http": _field(
-                        "Allow plain http", "boolean", "The token then crosses the network unencrypted."
-                    ),
+                    name: {"label": label, "description": description, "schema": {"type": [kind, "null"]}}
+                    for name, (label, kind, description) in _FIELDS.items()
                 },
             }
         ],
     }
-
-
-def _field(label: str, kind: str, description: str) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": [kind, "null"]}}

@@ -1,4 +1,4 @@
-"""What others have written, made fit for a message."""
+"""Make other people's text safe for a message."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ def printable(text: str, length: int) -> str:
 
 
 def shown_value(value: object) -> str:
-    """Show the start of a value that is wrong, of which nothing is known."""
+    """Show the start of any value, whatever its type and size."""
     try:
         return repr(value)[:120]
     except (RecursionError, ValueError):
-        # Nested too deep, or a number of more digits than Python turns into text.
+        # repr() raises for JSON that is nested too deep and for numbers with more than 4,300 digits.
         return f"a {type(value).__name__} too large to show"

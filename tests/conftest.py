@@ -67,7 +67,7 @@ def connection(emulator: Emulator, connect: Callable[..., None]) -> None:
 @pytest.fixture
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not sleep between attempts; waits that a server asks for stay."""
-    monkeypatch.setattr(retries, "MAX_BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "MAX_BACKOFF_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="session")

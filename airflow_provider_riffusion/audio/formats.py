@@ -1,7 +1,7 @@
 """
-What the first bytes of an audio file tell about it: its format, and the size that it claims to have.
+Read an audio file's format, and the size that it declares, from its first bytes.
 
-No Python library and no player notices that the second half of an mp3 or wav is missing; these headers do.
+No Python library and no player notices that the second half of an mp3 or wav is missing; these headers show it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,18 @@ from dataclasses import dataclass
 #: Bytes that :func:`detect` looks at.
 HEAD_BYTES = 12
 
+#: Encoders that write to a pipe do not know the length, and leave 0 or a number from here up.
 _WAV_UNKNOWN_FROM = 0x7FFF_F000
-"""Encoders that write to a pipe do not know the length and leave 0 or a number from here up."""
 
 _BOX_HEADER_BYTES = 16
 _BOX_TYPES = frozenset(
     (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"meta", b"uuid", b"sidx", b"moof", b"mfra")
 )
 _BOX_UNKNOWN_FROM = 2**40
-#: Far more than the fragments of any song; a hostile file can hold millions.
+#: Far more boxes than the fragments of any song; a hostile file can hold millions.
 _MAX_BOXES = 10_000
 
 _ID3_HEADER_BYTES = 10
-_MPEG1 = 0b11
-_RESERVED_VERSION = 0b01
-_LAYER_3 = 0b01
-_BAD_BITRATE = 0b1111
-_RESERVED_RATE = 0b11
-_MONO = 0b11
 
 
 @dataclass(frozen=True)
@@ -37,9 +31,9 @@ class AudioFormat:
     """
     A kind of audio file.
 
-    :param extension: the file name's ending, without the dot
-    :param content_type: the media type
-    :param matches: tells from the first :data:`HEAD_BYTES` bytes whether a file is of this kind
+    :param extension: file name extension, without the dot
+    :param content_type: media type
+    :param matches: returns from the first :data:`HEAD_BYTES` bytes whether a file is of this kind
     """
 
     extension: str
@@ -47,43 +41,39 @@ class AudioFormat:
     matches: Callable[[bytes], bool]
 
 
-def _is_mp3(head: bytes) -> bool:
-    return head.startswith(b"ID3") or _is_mp3_frame(head)
-
-
 def _is_mp3_frame(head: bytes) -> bool:
-    """Whether a frame of MPEG layer III starts here; a frame sync alone also fits UTF-16 text and AAC."""
+    """Return whether a frame of MPEG layer III starts here; a frame sync alone also fits UTF-16 text and AAC."""
     if len(head) < 3 or head[0] != 0xFF or head[1] < 0xE0:
         return False
     version, layer, bitrate, sample_rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
-    return (
-        version != _RESERVED_VERSION and layer == _LAYER_3 and bitrate != _BAD_BITRATE and sample_rate != _RESERVED_RATE
-    )
+    # The standard reserves version 1, bitrate 15 and sample rate 3; layer 1 is layer III.
+    return version != 1 and layer == 1 and bitrate != 15 and sample_rate != 3
 
 
-MP3 = AudioFormat("mp3", "audio/mpeg", _is_mp3)
+MP3 = AudioFormat("mp3", "audio/mpeg", lambda head: head.startswith(b"ID3") or _is_mp3_frame(head))
 WAV = AudioFormat("wav", "audio/wav", lambda head: head.startswith(b"RIFF") and head[8:12] == b"WAVE")
 M4A = AudioFormat("m4a", "audio/mp4", lambda head: head[4:8] == b"ftyp")
 FLAC = AudioFormat("flac", "audio/flac", lambda head: head.startswith(b"fLaC"))
 OGG = AudioFormat("ogg", "audio/ogg", lambda head: head.startswith(b"OggS"))
+_ALL = (MP3, WAV, M4A, FLAC, OGG)
 
 
 def detect(head: bytes) -> AudioFormat | None:
     """
-    Tell the format of an audio file.
+    Return the format of an audio file.
 
     :param head: at least its first :data:`HEAD_BYTES` bytes
     :return: None when it is no audio that this provider knows
     """
-    return next((kind for kind in (MP3, WAV, M4A, FLAC, OGG) if kind.matches(head)), None)
+    return next((kind for kind in _ALL if kind.matches(head)), None)
 
 
 def declared_size(read_at: Callable[[int, int], bytes]) -> int:
     """
-    Tell how long a file says it is: a wav by its RIFF header, an mp3 by its Xing or Info frame, an m4a by its boxes.
+    Return the size that a file declares: wav in the RIFF header, mp3 in the Xing or Info frame, m4a in its boxes.
 
     :param read_at: returns up to ``length`` bytes from ``offset`` of the file
-    :return: bytes that the file needs at least to be whole; 0 when it does not say
+    :return: bytes that a whole file has at least; 0 when the file declares no size
     """
     head = read_at(0, HEAD_BYTES)
     if WAV.matches(head):
@@ -95,7 +85,7 @@ def declared_size(read_at: Callable[[int, int], bytes]) -> int:
 
 
 def _m4a_declared_size(read_at: Callable[[int, int], bytes]) -> int:
-    """Where the last of the boxes ends that stand one behind the other; what follows them and is none may be there."""
+    """Return the end of the last top-level MP4 box; trailing bytes that are no box are allowed."""
     end = 0
     for _ in range(_MAX_BOXES):
         header = read_at(end, _BOX_HEADER_BYTES)
@@ -104,7 +94,7 @@ def _m4a_declared_size(read_at: Callable[[int, int], bytes]) -> int:
         size = int.from_bytes(header[:4], "big")
         if size == 1:
             size = int.from_bytes(header[8:16], "big")
-        # 0 means up to the end of the file.
+        # A size of 0 means that the box reaches up to the end of the file.
         if not 8 <= size < _BOX_UNKNOWN_FROM:
             return end
         end += size
@@ -112,7 +102,7 @@ def _m4a_declared_size(read_at: Callable[[int, int], bytes]) -> int:
 
 
 def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
-    """Bytes of the ID3v2 tag plus the byte count of the Xing/Info frame, which counts from its own frame on."""
+    """Return the size of the ID3v2 tag plus the byte count in the Xing/Info frame, which counts from that frame on."""
     audio_start = 0
     tag = read_at(0, _ID3_HEADER_BYTES)
     if len(tag) < _ID3_HEADER_BYTES:
@@ -126,8 +116,7 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
     frame = read_at(audio_start, 64)
     if len(frame) < 64 or not _is_mp3_frame(frame):
         return 0
-    is_mpeg1 = (frame[1] >> 3) & 0b11 == _MPEG1
-    is_mono = frame[3] >> 6 == _MONO
+    is_mpeg1, is_mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
     side_information = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
     xing = frame[4 + side_information :]
     if xing[:4] not in (b"Xing", b"Info"):

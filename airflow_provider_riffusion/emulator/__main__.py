@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import shlex
 import signal
 import sys
 import threading
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from airflow_provider_riffusion.emulator.emulator import (
     DEFAULT_TOKEN,
@@ -18,13 +20,8 @@ from airflow_provider_riffusion.emulator.emulator import (
     example_accounts,
     example_songs,
 )
-from airflow_provider_riffusion.emulator.faults import FAULTS, Fault, parse_fault
-from airflow_provider_riffusion.emulator.models import (
-    AUDIO_REPLIES,
-    JOB_REPLIES,
-    MISSING_STEMS,
-    STEMS_REPLIES,
-)
+from airflow_provider_riffusion.emulator.riffusion.models import Settings
+from airflow_provider_riffusion.emulator.server.faults import FAULTS, Fault, parse_fault
 
 
 def _fault(text: str) -> Fault:
@@ -34,40 +31,58 @@ def _fault(text: str) -> Fault:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _from(lowest: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is below {lowest}")
+        return int(text)
+
+    return whole_number
 
 
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+def _descriptions(kind: type) -> dict[str, str]:
+    """Return what the docstring of a class says of each parameter."""
+    found = re.findall(r":param (\w+): (.*?)(?=\n\s*:param|\s*\Z)", kind.__doc__ or "", re.DOTALL)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of :class:`Settings`; None, its default, leaves the setting as it is."""
+    group = parser.add_argument_group(
+        "settings", "How the service behaves. Known from: [D] the vendor's documentation, [C] code, [?] nobody."
+    )
+    descriptions, kinds = _descriptions(Settings), get_type_hints(Settings)
+    for setting in fields(Settings):
+        kind = kinds[setting.name]
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            choices=get_args(kind) if get_origin(kind) is Literal else None,
+            type=kind if kind in (int, float) else str,
+            metavar={float: "S", int: "N", str: "WORD", str | None: "VALUE"}.get(kind),
+            help=f"{descriptions.get(setting.name, '')} ({setting.default})".replace("%", "%%"),
+        )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    lines = [
+        "faults, as --fault NAME,FIELD=VALUE,...:",
+        *(f"  {name}: {text}" for name, text in FAULTS.items()),
+        "fields of a fault:",
+        *(f"  {name}: {text}" for name, text in _descriptions(Fault).items() if name != "what"),
+    ]
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_riffusion.emulator",
         description="A stand-in server for the Riffusion API, to rehearse DAGs against.",
-        epilog=f"Faults: {', '.join(FAULTS)}. Their fields: times, path, song_id, method, status, body, "
-        "message, retry_after, after_bytes, seconds, bytes_per_second, url, framing.",
+        epilog="\n".join(lines).replace("``", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8596, help="port to listen on, 0: a free one (%(default)s)")
     parser.add_argument("--token", default=DEFAULT_TOKEN, help="API token that requests must carry (%(default)s)")
-    parser.add_argument("--accounts", type=_positive, default=1, metavar="N", help="number of accounts (1)")
-    parser.add_argument("--max-jobs", type=_positive, default=3, metavar="N", help="jobs per account at once (3)")
-    parser.add_argument("--songs", type=_natural, default=5, metavar="N", help="songs in the library (5)")
-    parser.add_argument(
-        "--song-seconds", type=float, metavar="S", help="duration of each wav (2 to 5; 3 for new songs)"
-    )
-    parser.add_argument(
-        "--generation-seconds", type=float, default=3.0, metavar="S", help="time that a generation takes (3)"
-    )
+    parser.add_argument("--accounts", type=_from(1), default=1, metavar="N", help="number of accounts (1)")
+    parser.add_argument("--max-jobs", type=_from(1), default=3, metavar="N", help="jobs per account at once (3)")
+    parser.add_argument("--songs", type=_from(0), default=5, metavar="N", help="songs in the library (5)")
     parser.add_argument("--broken-account", action="store_true", help="start with the first account broken (596)")
     parser.add_argument(
         "--fault",
@@ -78,34 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FAULT",
         help="such as status=503,times=2,path=music/download or reset,after_bytes=1000; may be repeated",
     )
-    parser.add_argument("--job-reply", choices=JOB_REPLIES, help="how a create answers")
-    parser.add_argument("--songs-per-job", type=_positive, metavar="N", help="songs that a create yields (2)")
-    parser.add_argument("--final-status", metavar="WORD", help="status that a generation ends with (complete)")
-    parser.add_argument("--moderated-word", metavar="WORD", help="word that makes a prompt moderated (moderated)")
-    parser.add_argument("--failing-word", metavar="WORD", help="word that makes a generation fail (failing)")
-    parser.add_argument("--retry-after", metavar="VALUE", help="Retry-After header when all slots are full (none)")
-    parser.add_argument("--audio-reply", choices=AUDIO_REPLIES, help="how mp3 and wav are answered")
-    parser.add_argument("--stems-reply", choices=STEMS_REPLIES, help="shape of the stems JSON")
-    parser.add_argument("--missing-stems", choices=MISSING_STEMS, help="how a missing stem shows")
-    parser.add_argument("--content-type", help="Content-Type of mp3 and wav (audio/mpeg, audio/wav)")
     parser.add_argument("--quiet", action="store_true", help="no line per request")
+    _add_settings(parser)
     return parser
-
-
-_SETTINGS = (
-    "generation_seconds",
-    "job_reply",
-    "songs_per_job",
-    "song_seconds",
-    "final_status",
-    "moderated_word",
-    "failing_word",
-    "retry_after",
-    "audio_reply",
-    "stems_reply",
-    "missing_stems",
-    "content_type",
-)
 
 
 def make_emulator(arguments: argparse.Namespace) -> Emulator:
@@ -115,16 +105,14 @@ def make_emulator(arguments: argparse.Namespace) -> Emulator:
     :param arguments: the parsed command line
     """
     accounts = example_accounts(arguments.accounts, arguments.max_jobs)
-    settings: dict[str, Any] = {
-        name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name) is not None
-    }
+    given = {setting.name: getattr(arguments, setting.name) for setting in fields(Settings)}
     return Emulator(
         token=arguments.token,
         songs=example_songs(arguments.songs, accounts, arguments.song_seconds),
         accounts=accounts,
         host=arguments.host,
         port=arguments.port,
-        **settings,
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 
@@ -136,36 +124,34 @@ def greeting(emulator: Emulator) -> str:
     """
     # 0.0.0.0 is an address to listen on, not one to connect to.
     url = emulator.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-    several = len(emulator.accounts) > 1
+    first, *others = emulator.accounts
     connection: dict[str, Any] = {"conn_type": "riffusion", "host": url, "password": emulator.token}
-    if several:
-        connection["extra"] = {"user_id": emulator.accounts[0].user_id}
+    if others:
+        connection["extra"] = {"user_id": first.user_id}
     lines = [f"Riffusion API emulator on {url} (Ctrl-C ends it)", "", f"  token     {emulator.token}"]
     for account in emulator.accounts:
         lines.append(f"  account   {account.user_id}{f' (broken: {account.error})' if account.error else ''}")
     for song in emulator.songs:
-        lines.append(f"  song      {song.id}  {song.title}{f' ({song.user_id})' if several else ''}")
+        lines.append(f"  song      {song.id}  {song.title}{f' ({song.user_id})' if others else ''}")
     environment = shlex.quote(json.dumps(connection, separators=(",", ":")))
     lines += ["", "Airflow connection:", f"  export AIRFLOW_CONN_RIFFUSION_DEFAULT={environment}"]
-    if emulator.songs:
-        song = emulator.songs[0]
-        query = f"id={song.id}&download_format=mp3{f'&user_id={song.user_id}' if several else ''}"
+    for song in emulator.songs[:1]:
+        query = f"id={song.id}&download_format=mp3{f'&user_id={song.user_id}' if others else ''}"
         authorization = shlex.quote(f"Authorization: Bearer {emulator.token}")
-        lines += [
-            "",
-            "Try it:",
-            f"  curl -H {authorization} -o song.mp3 '{url}/v1/riffusion/music/download/?{query}'",
-        ]
-    lines += [
-        "",
-        "Break and repair the account, order a fault, read the request log:",
-        f"  curl -X POST {url}/_emulator/accounts/{emulator.accounts[0].user_id}/break",
-        f"  curl -X POST {url}/_emulator/accounts/{emulator.accounts[0].user_id}/repair",
-        f'  curl -d \'{{"status":503,"times":2,"path":"music/download"}}\' {url}/_emulator/faults',
-        f"  curl {url}/_emulator/requests",
-        "",
-    ]
-    return "\n".join(lines)
+        download = f"curl -H {authorization} -o song.mp3 '{url}/v1/riffusion/music/download/?{query}'"
+        lines += ["", "Try it:", f"  {download}"]
+    control = f"{url}/_emulator"
+    return (
+        "\n".join(lines)
+        + f"""
+
+Break and repair the account, order a fault, read the request log:
+  curl -X POST {control}/accounts/{first.user_id}/break
+  curl -X POST {control}/accounts/{first.user_id}/repair
+  curl -d '{{"status":503,"times":2,"path":"music/download"}}' {control}/faults
+  curl {control}/requests
+"""
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -32,39 +32,22 @@ def _data_file(name: str) -> bytes:
     return files(__package__).joinpath("data", name).read_bytes()
 
 
-# --- wav ------------------------------------------------------------------------------------------
-
-
-def _pitch_and_level(song_id: str) -> tuple[int, int]:
-    digest = zlib.crc32(song_id.encode())
-    return 220 + digest % 660, 6_000 + (digest >> 16) % 8_192
-
-
 @lru_cache(maxsize=16)
-def _one_second(pitch: int, level: int) -> bytes:
+def _one_second(song_id: str) -> bytes:
+    digest = zlib.crc32(song_id.encode())
+    pitch, level = 220 + digest % 660, 6_000 + (digest >> 16) % 8_192
     # A whole number of hertz fits a second exactly: the second can be repeated without a click.
     step = 2 * math.pi * pitch / SAMPLE_RATE
-    samples = array("h")
-    for frame in range(SAMPLE_RATE):
-        value = round(level * math.sin(step * frame))
-        samples.append(value)
-        samples.append(value)
+    values = (round(level * math.sin(step * frame)) for frame in range(SAMPLE_RATE))
+    samples = array("h", (value for value in values for _ in range(_CHANNELS)))
     if sys.byteorder == "big":
         samples.byteswap()
     return samples.tobytes()
 
 
-def _wav_data_size(duration_s: float) -> int:
-    return round(duration_s * SAMPLE_RATE) * _BYTES_PER_FRAME
-
-
 def wav_size(duration_s: float) -> int:
-    """
-    Return the size in bytes of the wav of a song.
-
-    :param duration_s: the song's duration in seconds
-    """
-    return _WAV_HEADER_SIZE + _wav_data_size(duration_s)
+    """Return the size in bytes of the wav of a song that lasts so many seconds."""
+    return _WAV_HEADER_SIZE + round(duration_s * SAMPLE_RATE) * _BYTES_PER_FRAME
 
 
 def wav(song_id: str, duration_s: float) -> Iterator[bytes]:
@@ -74,34 +57,21 @@ def wav(song_id: str, duration_s: float) -> Iterator[bytes]:
     :param song_id: the song's id; it decides the pitch and the loudness
     :param duration_s: the song's duration in seconds
     """
-    size = _wav_data_size(duration_s)
-    # Above 4 GiB the field cannot hold the size; encoders then write its highest value.
+    size = wav_size(duration_s) - _WAV_HEADER_SIZE
+    # Above 4 GiB the fields cannot hold the sizes; encoders then write the highest value.
     riff_size = min(_WAV_HEADER_SIZE - 8 + size, _MAX_DECLARED_SIZE)
-    yield struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        riff_size,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        _CHANNELS,
-        SAMPLE_RATE,
-        SAMPLE_RATE * _BYTES_PER_FRAME,
-        _BYTES_PER_FRAME,
-        16,
-        b"data",
-        min(size, _MAX_DECLARED_SIZE),
+    byte_rate = SAMPLE_RATE * _BYTES_PER_FRAME
+    yield (
+        struct.pack("<4sI4s", b"RIFF", riff_size, b"WAVE")
+        + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, _CHANNELS, SAMPLE_RATE, byte_rate, _BYTES_PER_FRAME, 16)
+        + struct.pack("<4sI", b"data", min(size, _MAX_DECLARED_SIZE))
     )
-    second = _one_second(*_pitch_and_level(song_id))
+    second = _one_second(song_id)
     whole, rest = divmod(size, len(second))
     for _ in range(whole):
         yield second
     if rest:
         yield second[:rest]
-
-
-# --- mp3 ------------------------------------------------------------------------------------------
 
 
 def _syncsafe(number: int) -> bytes:
@@ -124,29 +94,13 @@ def mp3(song_id: str, title: str) -> bytes:
     return b"ID3\x04\0\0" + _syncsafe(len(frames)) + frames + _data_file("song.mp3")
 
 
-# --- m4a ------------------------------------------------------------------------------------------
-
-
-def _m4a(name: str, label: str, padding: int) -> bytes:
-    content = label.encode() + bytes(padding)
-    return _data_file(f"{name}.m4a") + struct.pack(">I4s", 8 + len(content), b"free") + content
-
-
-def m4a(song_id: str) -> bytes:
+def m4a(song_id: str, name: str = "song", padding: int = 0) -> bytes:
     """
-    Return the m4a behind a song's ``download_url``.
+    Return a song or one of its stems as an m4a.
 
     :param song_id: the song's id, kept in a trailing ``free`` box
-    """
-    return _m4a("song", song_id, 0)
-
-
-def stem(song_id: str, name: str, padding: int = 0) -> bytes:
-    """
-    Return one stem of a song as an m4a.
-
-    :param song_id: the song's id, kept in a trailing ``free`` box
-    :param name: one of :data:`STEM_NAMES`
+    :param name: ``song``, or one of :data:`STEM_NAMES`
     :param padding: bytes that players skip, to bring a stem to the size of a real one (4 to 6 MB [C])
     """
-    return _m4a(name, f"{song_id}/{name}", padding)
+    content = f"{song_id}/{name}".encode() + bytes(padding)
+    return _data_file(f"{name}.m4a") + struct.pack(">I4s", 8 + len(content), b"free") + content

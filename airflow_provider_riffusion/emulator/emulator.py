@@ -5,29 +5,22 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self
 
-from airflow_provider_riffusion.emulator import audio
-from airflow_provider_riffusion.emulator.downloads import audio_reply
-from airflow_provider_riffusion.emulator.faults import Fault
-from airflow_provider_riffusion.emulator.models import Account, LoggedRequest, Settings, Song, path_matches
-from airflow_provider_riffusion.emulator.server import EmulatorServer
-from airflow_provider_riffusion.emulator.state import State
+from airflow_provider_riffusion.emulator.riffusion.endpoints import EXPIRED_COOKIE, Endpoints
+from airflow_provider_riffusion.emulator.riffusion.files import file_response
+from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.state import State
+from airflow_provider_riffusion.emulator.server.faults import Fault
+from airflow_provider_riffusion.emulator.server.http_server import EmulatorServer
+from airflow_provider_riffusion.emulator.server.request import path_matches
+from airflow_provider_riffusion.emulator.server.request_log import LoggedRequest
 
 # The example token of the vendor's documentation [D]; it opens nothing.
 DEFAULT_TOKEN = "user:1234-abcdef"  # noqa: S105  # made up
 
-_TITLES = (
-    "Midnight Harbor",
-    "Paper Lanterns",
-    "Slow Satellite",
-    "Copper Rain",
-    "Northbound",
-    "Glass Orchard",
-)
+_TITLES = ("Midnight Harbor", "Paper Lanterns", "Slow Satellite", "Copper Rain", "Northbound", "Glass Orchard")
 
 
 def example_accounts(count: int = 1, max_jobs: int = 3) -> list[Account]:
@@ -88,7 +81,7 @@ class Emulator:
         song_list = tuple(example_songs(accounts=account_list) if songs is None else songs)
         self.token = token
         self._address = (host, port)
-        self._state = State(token, Settings(**settings), account_list, song_list)
+        self._state = State(Settings(**settings), account_list, song_list)
         self._server: EmulatorServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -98,23 +91,21 @@ class Emulator:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
         """Listen and answer, in daemon threads. OSError when the address is in use."""
         if self._thread is not None:
             raise RuntimeError("the emulator was started already")
-        self._server = EmulatorServer(self._address, self._state)
+        self._server = EmulatorServer(self._address, Endpoints(self.token, self._state))
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="riffusion-emulator", daemon=True
+            target=self._server.serve_forever, args=(0.005,), name="riffusion-emulator", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop at once, also while replies stall; the request log stays readable."""
+        """Stop at once, also while responses stall; the request log stays readable."""
         if self._server is not None and self._thread is not None and self._thread.is_alive():
             self._server.stop()
             self._thread.join()
@@ -154,58 +145,23 @@ class Emulator:
 
     # --- what goes wrong
 
-    def fault(
-        self,
-        what: str,
-        *,
-        times: int | None = None,
-        path: str | None = None,
-        song_id: str | None = None,
-        method: str | None = None,
-        status: int | None = None,
-        body: str = "json",
-        message: str | None = None,
-        retry_after: str | None = None,
-        after_bytes: int | None = None,
-        seconds: float | None = None,
-        bytes_per_second: float | None = None,
-        url: str | None = None,
-        framing: str | None = None,
-    ) -> Fault:
-        """Put a fault in force; the parameters are those of :class:`Fault`."""
-        return self._running.faults.add(
-            Fault(
-                what,
-                times=times,
-                path=path,
-                song_id=song_id,
-                method=method,
-                status=status,
-                body=body,
-                message=message,
-                retry_after=retry_after,
-                after_bytes=after_bytes,
-                seconds=seconds,
-                bytes_per_second=bytes_per_second,
-                url=url,
-                framing=framing,
-            )
-        )
+    def fault(self, what: str, **fields: Any) -> Fault:
+        """
+        Put a fault in force.
+
+        :param what: one of :data:`FAULTS`
+        :param fields: further fields of :class:`Fault`, such as ``times=2`` or ``path="music/download"``
+        """
+        fault = Fault(what, **fields)
+        self._running.faults.add(fault)
+        return fault
 
     def break_account(self, user_id: str) -> None:
-        """
-        Break an account: its endpoints answer 596 [D] until it is repaired.
-
-        :param user_id: the account
-        """
-        self._state.break_account(user_id)
+        """Break an account: its endpoints answer 596 [D] until it is repaired."""
+        self._state.set_account_error(user_id, EXPIRED_COOKIE)
 
     def repair_account(self, user_id: str) -> None:
-        """
-        Repair an account.
-
-        :param user_id: the account
-        """
+        """Repair an account."""
         self._state.set_account_error(user_id, None)
 
     # --- what is there
@@ -216,12 +172,8 @@ class Emulator:
         return self._state.settings
 
     def configure(self, **changes: Any) -> None:
-        """
-        Change settings; jobs that run keep theirs.
-
-        :param changes: fields of :class:`Settings`
-        """
-        self._state.settings = replace(self._state.settings, **changes)
+        """Change fields of :class:`Settings`; jobs that run keep theirs."""
+        self._state.configure(**changes)
 
     @property
     def accounts(self) -> list[Account]:
@@ -234,36 +186,23 @@ class Emulator:
         return self._state.songs()
 
     def add_song(self, song: Song) -> Song:
-        """
-        Put a song into the library.
-
-        :param song: the song
-        """
+        """Put a song into the library, and return it with the account that it goes to."""
         return self._state.add_song(song)
 
     def set_song_status(self, song_id: str, status: str) -> None:
-        """
-        Give a song another status word.
-
-        :param song_id: the song
-        :param status: the word
-        """
+        """Give a song another status word, and end the job that makes it."""
         self._state.set_song_status(song_id, status)
 
     def audio(self, song_id: str, kind: str = "mp3") -> bytes:
         """
-        Return the bytes that a whole reply carries.
+        Return the bytes of a song's whole file.
 
         :param song_id: the song
         :param kind: ``mp3``, ``wav`` or ``m4a``
         """
-        return audio_reply(self._state.song(song_id), kind).to_bytes()
+        return file_response(self._state.song(song_id), kind).to_bytes()
 
     def stems(self, song_id: str) -> dict[str, bytes]:
-        """
-        Return the bytes of a song's stems by name.
-
-        :param song_id: the song
-        """
+        """Return the bytes of a song's stems by name."""
         song = self._state.song(song_id)
-        return {name: audio.stem(song.id, name, song.stem_padding) for name in song.stems}
+        return {name: file_response(song, name).to_bytes() for name in song.stems}

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
-    from airflow_provider_riffusion.tasks.waiting import SongSummary
+    from airflow_provider_riffusion.useapi.models import SongSummary
 
 _XCOM_KEY = "riffusion_song_url"
 
@@ -30,8 +30,9 @@ def push_song_url(context: Context, songs: Sequence[SongSummary]) -> None:
     Keep the page of the first song for the link.
 
     :param context: the task's context; may be empty, as in a unit test
+    :param songs: finished songs
     """
     url = next((song["share_url"] for song in songs if song["share_url"]), None)
-    # Only a web page: the UI makes whatever stands here clickable.
+    # Airflow's UI makes any text clickable, so only the URL of a web page is kept.
     if url and url.startswith(("https://", "http://")) and "ti" in context:
         context["ti"].xcom_push(key=_XCOM_KEY, value=url)

@@ -2,49 +2,192 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_riffusion.operators.create_base import COMMON_PARAMETERS, BaseCreateOperator
-from airflow_provider_riffusion.useapi.riffusion import creation
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
+from airflow_provider_riffusion.parameters import SECONDS, Rules
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES
 
 if TYPE_CHECKING:
-    from airflow_provider_riffusion.useapi.riffusion.requests import Request
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_riffusion.tasks.create_once import CreateOnce
+    from airflow_provider_riffusion.tasks.task_state import TaskState
+    from airflow_provider_riffusion.transport.request import Request
+    from airflow_provider_riffusion.useapi.models import SongSummary
+    from airflow_provider_riffusion.useapi.prompts import Prompt
+
+#: A trigger that never reports back, because no triggerer runs, is given up this long after the deadline.
+_TRIGGERER_GRACE_SECONDS = 600.0
+
+#: Parameters that are no part of the request, or take their default from the connection.
+_WAIT_RULES: Rules = {"poll_interval": SECONDS, "timeout": SECONDS, **ACCOUNT_RULES}
 
 
-class RiffusionCreatePromptOperator(BaseCreateOperator):
+class _CreateOperator(RiffusionOperator):
+    """What both create operators share; their docstrings describe the parameters."""
+
+    operator_extra_links = (RiffusionSongLink(),)
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        max_jobs: int | str | None = None,
+        reply_url: str | None = None,
+        reply_ref: str | None = None,
+        wait_for_completion: bool = True,
+        poll_interval: float | str = 10,
+        timeout: float | str = 1800,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        cancel_on_kill: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.max_jobs = max_jobs
+        self.reply_url = reply_url
+        self.reply_ref = reply_ref
+        self.wait_for_completion = wait_for_completion
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.deferrable = deferrable
+        self.cancel_on_kill = cancel_on_kill
+
+    def execute(self, context: Context) -> list[str]:
+        """Start the songs, or find those that an earlier try has started, and wait for them."""
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
+        self.check_parameters()
+        state = TaskState(context)
+        if finished := state.load_finished():
+            self.log.info("An earlier try has finished %s and could not report them", ", ".join(finished))
+            return list(finished)
+        handles = self._create_once.start(state, self._request)
+        if not self.wait_for_completion:
+            state.finish_create(handles)
+            return list(handles)
+        deadline = time.time() + float(self.timeout)
+        if self.deferrable:
+            self._defer(handles, deadline)
+        with state.forgotten_if_songs_failed():
+            songs = self._wait(handles, deadline)
+        return self._report(context, state, songs)
+
+    def execute_complete(self, context: Context, event: object = None) -> list[str]:
+        """Unpack the trigger's event, and end as waiting here would have."""
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
+        state = TaskState(context)
+        with state.forgotten_if_songs_failed():
+            songs = songs_of_event(event)
+        return self._report(context, state, songs)
+
+    def on_kill(self) -> None:
+        """Send no create request any more, and take the job off the vendor's job list; runs in a signal handler."""
+        self._create_once.kill()
+
+    @cached_property
+    def _create_once(self) -> CreateOnce:
+        from airflow_provider_riffusion.tasks.create_once import CreateOnce
+
+        return CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
+
+    def _request(self, reply_ref: str) -> Request:
+        from airflow_provider_riffusion.useapi.riffusion.requests import create_request
+
+        values = {name: getattr(self, name) for name in self.parameter_rules if name not in _WAIT_RULES}
+        user_id = self.user_id or self.hook.settings.user_id
+        return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
+
+    def _wait(self, handles: Sequence[str], deadline: float) -> list[SongSummary]:
+        from airflow_provider_riffusion.tasks.waiting import Waiter, poll
+
+        waiter = Waiter(handles, deadline)
+        while True:
+            self._create_once.stop_if_killed()
+            polled = poll(self.hook, handles, self.user_id)
+            now = time.time()
+            if (songs := waiter.result(polled, now=now)) is not None:
+                return songs
+            time.sleep(max(0.0, min(float(self.poll_interval), deadline - now)))
+
+    def _defer(self, handles: Sequence[str], deadline: float) -> None:
+        from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+
+        self.defer(
+            trigger=RiffusionSongTrigger(
+                ids=handles,
+                riffusion_conn_id=self.riffusion_conn_id,
+                user_id=self.user_id,
+                poll_interval=float(self.poll_interval),
+                deadline=deadline,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+            timeout=float(self.timeout) + _TRIGGERER_GRACE_SECONDS,
+        )
+
+    def _report(self, context: Context, state: TaskState, songs: Sequence[SongSummary]) -> list[str]:
+        push_song_url(context, songs)
+        ids = [song["id"] for song in songs]
+        # The create request is not forgotten yet, because what follows, such as storing the XCom, may fail.
+        state.finish_create(ids)
+        return ids
+
+
+class RiffusionCreatePromptOperator(_CreateOperator):
     """
     Start songs from one prompt, and wait for them.
 
     Returns the list of song ids, so that ``RiffusionDownloadOperator.partial(…).expand(song_id=create.output)`` works.
 
+    The request is sent once. Before it, a random reference and the time are kept in the task's state (Airflow 3.3 and
+    later); after it, the ids. A later try waits for what an earlier try has started. A create request whose response
+    was lost is looked for by its reference, and never sent again while nobody can tell what became of it.
+
     :param prompt: what to play
     :param instrumental: without a voice
+    :param model: the vendor's name of a model
+    :param user_id: account; by default the connection's
+    :param max_jobs: 1 to 10, how many songs the account may generate at once
+    :param reply_url: URL that the vendor calls when the songs are finished
+    :param reply_ref: your reference for that call; by default a random one
+    :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
+    :param poll_interval: seconds between two polls
+    :param timeout: seconds to wait for the songs, in each try
+    :param deferrable: wait in the triggerer, without a worker
+    :param cancel_on_kill: take the job off the vendor's job list when the task is killed
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: the prompt was moderated
     :raises RiffusionSongFailedError: a song ended failed
-    :raises RiffusionTimeoutError: the songs were not finished in time; the next try waits on
-    :raises RiffusionCreateUncertainError: the reply was lost and nobody can tell whether songs were created
+    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
+    :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
     """
 
-    request_parameters = ("prompt", "instrumental", *COMMON_PARAMETERS)
-    template_fields = ("prompt", "instrumental", *BaseCreateOperator.template_fields)
-    __doc__ = f"{__doc__}{BaseCreateOperator.__doc__}"
+    parameter_rules: ClassVar[Rules] = {**PROMPT_RULES, **_WAIT_RULES}
+    template_fields: Sequence[str] = tuple(parameter_rules)
 
     def __init__(self, *, prompt: str, instrumental: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prompt = prompt
         self.instrumental = instrumental
-        self._check_literals()
-
-    def _request(self, *, user_id: str | None, reply_ref: str | None = None) -> Request:
-        return creation.prompt_request(**self._parameters(user_id=user_id, reply_ref=reply_ref))
+        self.check_parameters(only_literals=True)
 
 
-class RiffusionCreateComposeOperator(BaseCreateOperator):
+class RiffusionCreateComposeOperator(_CreateOperator):
     """
     Start songs from one to three prompts and lyrics, and wait for them.
 
     Returns the list of song ids, so that ``RiffusionDownloadOperator.partial(…).expand(song_id=create.output)`` works.
+    The request is sent once, as by :class:`RiffusionCreatePromptOperator`.
 
     :param prompts: one to three objects ``{"text", "strength", "start", "end"}``: strength 20 to 100 (50), start and
         end 0 to 100, in percent of the song; all but the text may be left out
@@ -54,29 +197,30 @@ class RiffusionCreateComposeOperator(BaseCreateOperator):
     :param lyrics_weirdness: 0 to 100
     :param audio_upload_id: the vendor's id of an uploaded audio
     :param image_id: the vendor's id of an image
+    :param model: the vendor's name of a model
+    :param user_id: account; by default the connection's
+    :param max_jobs: 1 to 10, how many songs the account may generate at once
+    :param reply_url: URL that the vendor calls when the songs are finished
+    :param reply_ref: your reference for that call; by default a random one
+    :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
+    :param poll_interval: seconds between two polls
+    :param timeout: seconds to wait for the songs, in each try
+    :param deferrable: wait in the triggerer, without a worker
+    :param cancel_on_kill: take the job off the vendor's job list when the task is killed
+    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: a prompt or the lyrics were moderated
     :raises RiffusionSongFailedError: a song ended failed
-    :raises RiffusionTimeoutError: the songs were not finished in time; the next try waits on
-    :raises RiffusionCreateUncertainError: the reply was lost and nobody can tell whether songs were created
+    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
+    :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
     """
 
-    _own_parameters = (
-        "prompts",
-        "lyrics",
-        "title",
-        "lyrics_strength",
-        "lyrics_weirdness",
-        "audio_upload_id",
-        "image_id",
-    )
-    request_parameters = (*_own_parameters, *COMMON_PARAMETERS)
-    template_fields = (*_own_parameters, *BaseCreateOperator.template_fields)
-    __doc__ = f"{__doc__}{BaseCreateOperator.__doc__}"
+    parameter_rules: ClassVar[Rules] = {**COMPOSE_RULES, **_WAIT_RULES}
+    template_fields: Sequence[str] = tuple(parameter_rules)
 
     def __init__(
         self,
         *,
-        prompts: Sequence[creation.Prompt],
+        prompts: Sequence[Prompt],
         lyrics: str | None = None,
         title: str | None = None,
         lyrics_strength: int | str | None = None,
@@ -93,7 +237,4 @@ class RiffusionCreateComposeOperator(BaseCreateOperator):
         self.lyrics_weirdness = lyrics_weirdness
         self.audio_upload_id = audio_upload_id
         self.image_id = image_id
-        self._check_literals()
-
-    def _request(self, *, user_id: str | None, reply_ref: str | None = None) -> Request:
-        return creation.compose_request(**self._parameters(user_id=user_id, reply_ref=reply_ref))
+        self.check_parameters(only_literals=True)

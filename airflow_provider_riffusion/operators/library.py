@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import BaseOperator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
-from airflow_provider_riffusion.tasks.base import (
-    ACCOUNT_CHECKS,
-    SONG_ID,
-    Checks,
-    UsesHook,
-    check_parameters,
-)
-from airflow_provider_riffusion.useapi.riffusion import responses as api
-from airflow_provider_riffusion.useapi.riffusion.responses import parse_time
+from airflow_provider_riffusion.parameters import TIME, Rule, Rules, optional, parse_time, rule, whole_number
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_riffusion.useapi.models import Song
 
+
+_COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
 #: Pages in a row without a new song after which the server is taken to ignore the offset.
 _MAX_STALE_PAGES = 5
 
 
-class RiffusionListSongsOperator(UsesHook, BaseOperator):
+class RiffusionListSongsOperator(RiffusionOperator):
     """
     List the songs of a library, newest first.
 
@@ -45,15 +40,14 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     """
 
-    template_fields: Sequence[str] = (
-        "limit",
-        "page_size",
-        "created_after",
-        "status",
-        "user_id",
-        "riffusion_conn_id",
-    )
-    ui_color = "#f4e3ff"
+    parameter_rules: ClassVar[Rules] = {
+        "limit": optional(_COUNT),
+        "page_size": _COUNT,
+        "created_after": optional(TIME),
+        "status": optional(rule(lambda value: isinstance(value, str) and value != "", "use a status word")),
+        **ACCOUNT_RULES,
+    }
+    template_fields: Sequence[str] = tuple(parameter_rules)
 
     def __init__(
         self,
@@ -62,8 +56,6 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
         page_size: int | str = 10,
         created_after: datetime | str | None = None,
         status: str | None = "completed",
-        user_id: str | None = None,
-        riffusion_conn_id: str = "riffusion_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,21 +63,19 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
         self.page_size = page_size
         self.created_after = created_after
         self.status = status
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
-        check_parameters(self, _LIST_CHECKS, only_literals=True)
+        self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> list[str]:
         """Read the pages and return the ids."""
-        check_parameters(self, _LIST_CHECKS, only_literals=False)
-        after = None if self.created_after is None else parse_time(self.created_after)
+        self.check_parameters()
+        after = parse_time(self.created_after)
         limit = None if self.limit is None else int(self.limit)
-        wanted: list[api.Song] = []
+        wanted: list[Song] = []
         order = _Order()
         for page in self._pages():
             order.see(page)
             wanted += [song for song in page if self._is_wanted(song, after)]
-            # Both ways to stop early hold only while the newest come first.
+            # Stopping early is right only while the newest songs come first.
             if order.is_newest_first and (
                 (limit is not None and len(wanted) >= limit) or (after is not None and _is_past(page, after))
             ):
@@ -96,7 +86,7 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
         self.log.info("Found %s songs, returning at most %s", len(wanted), limit)
         return [song.id for song in wanted[:limit]]
 
-    def _pages(self) -> Iterator[list[api.Song]]:
+    def _pages(self) -> Iterator[list[Song]]:
         """Yield the songs of each page that no earlier one had."""
         seen: set[str] = set()
         offset = stale = longest = 0
@@ -104,7 +94,7 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
             new = [song for song in page if song.id not in seen]
             seen.update(song.id for song in new)
             if not new and len(page) < longest:
-                # The end, moved on by songs that appeared meanwhile.
+                # This is the end of the library, which songs that appeared meanwhile have moved on.
                 return
             longest = max(longest, len(page))
             stale = 0 if new else stale + 1
@@ -116,18 +106,15 @@ class RiffusionListSongsOperator(UsesHook, BaseOperator):
             yield new
             offset += len(page)
 
-    def _is_wanted(self, song: api.Song, after: datetime | None) -> bool:
-        if self.status == "completed":
-            is_wanted = song.is_completed
-        else:
-            is_wanted = self.status is None or song.status == self.status
+    def _is_wanted(self, song: Song, after: datetime | None) -> bool:
+        is_wanted = song.is_completed if self.status == "completed" else self.status in (None, song.status)
         created = parse_time(song.created_at)
         return is_wanted and (after is None or created is None or created > after)
 
 
-class RiffusionDeleteSongOperator(UsesHook, BaseOperator):
+class RiffusionDeleteSongOperator(RiffusionOperator):
     """
-    Delete a song. One that is not there is a success, so that the task can be repeated.
+    Delete a song. A missing song is a success, so that the task can be repeated.
 
     All parameters are templated.
 
@@ -136,64 +123,35 @@ class RiffusionDeleteSongOperator(UsesHook, BaseOperator):
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     """
 
-    template_fields: Sequence[str] = ("song_id", "user_id", "riffusion_conn_id")
-    ui_color = "#f4e3ff"
+    parameter_rules: ClassVar[Rules] = {"song_id": SONG_ID, **ACCOUNT_RULES}
+    template_fields: Sequence[str] = tuple(parameter_rules)
 
-    def __init__(
-        self,
-        *,
-        song_id: str,
-        user_id: str | None = None,
-        riffusion_conn_id: str = "riffusion_default",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, song_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.song_id = song_id
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
-        check_parameters(self, _DELETE_CHECKS, only_literals=True)
+        self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> None:
         """Delete the song."""
-        check_parameters(self, _DELETE_CHECKS, only_literals=False)
+        self.check_parameters()
         found = self.hook.delete_song(self.song_id, user_id=self.user_id)
         self.log.info("Song %s was %s", self.song_id, "deleted" if found else "not there")
 
 
 class _Order:
-    """Watches whether songs come newest first, over all pages."""
+    """Notes whether songs come newest first, over all pages."""
 
     def __init__(self) -> None:
         self.is_newest_first = True
         self._oldest: datetime | None = None
 
-    def see(self, songs: Sequence[api.Song]) -> None:
+    def see(self, songs: Sequence[Song]) -> None:
         for created in filter(None, (parse_time(song.created_at) for song in songs)):
             if self._oldest is not None and created > self._oldest:
                 self.is_newest_first = False
             self._oldest = created
 
 
-def _is_past(page: Sequence[api.Song], after: datetime) -> bool:
+def _is_past(page: Sequence[Song], after: datetime) -> bool:
     moments = [created for song in page if (created := parse_time(song.created_at)) is not None]
     return bool(moments) and max(moments) <= after
-
-
-def _is_count(value: object) -> bool:
-    try:
-        return not isinstance(value, bool | float) and 0 < int(value) <= 10**6  # type: ignore[call-overload]  # caught
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-_LIST_CHECKS: Checks = {
-    "limit": (lambda value: value is None or _is_count(value), "use a number of songs above 0, or None"),
-    "page_size": (_is_count, "use a number of songs above 0"),
-    "created_after": (
-        lambda value: value is None or (isinstance(value, datetime | str) and parse_time(value) is not None),
-        "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z, or None",
-    ),
-    "status": (lambda value: value is None or (isinstance(value, str) and value != ""), "use a status word, or None"),
-    **ACCOUNT_CHECKS,
-}
-_DELETE_CHECKS: Checks = {"song_id": SONG_ID, **ACCOUNT_CHECKS}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from airflow_provider_riffusion.operators.create import (
-    RiffusionCreateComposeOperator,
-    RiffusionCreatePromptOperator,
-)
-from airflow_provider_riffusion.operators.download import DownloadResult, RiffusionDownloadOperator, StemFile
+from airflow_provider_riffusion.operators.create import RiffusionCreateComposeOperator, RiffusionCreatePromptOperator
+from airflow_provider_riffusion.operators.download import DownloadResult, RiffusionDownloadOperator
 from airflow_provider_riffusion.operators.library import RiffusionDeleteSongOperator, RiffusionListSongsOperator
+from airflow_provider_riffusion.storage.manifest import StemFile
 
 __all__ = [
     "DownloadResult",

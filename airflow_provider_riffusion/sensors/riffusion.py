@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -18,43 +17,27 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
-from airflow_provider_riffusion.tasks.base import (
-    ACCOUNT_CHECKS,
-    SONG_ID,
-    Checks,
-    UsesHook,
-    check_parameters,
-)
-from airflow_provider_riffusion.tasks.task_state import TaskState
-from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, SongSummary, Waiter, is_passing, poll, songs_of_event
+from airflow_provider_riffusion.parameters import Rules
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_riffusion.tasks.task_state import TaskState
+    from airflow_provider_riffusion.useapi.models import SongSummary
 
-class _RiffusionSensor(UsesHook, BaseSensorOperator):
-    """
-    What the sensors share.
 
-    :param user_id: account; by default the connection's
-    :param riffusion_conn_id: Airflow connection of the type ``riffusion``
-    """
+class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
+    """What the sensors share."""
 
-    template_fields: Sequence[str] = ("user_id", "riffusion_conn_id")
-    ui_color = "#f4e3ff"
-
-    def __init__(
-        self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
-        self._state: TaskState | None = None
+    _state: TaskState | None = None
 
     def _state_of(self, context: Context) -> TaskState:
-        """Keep one state for all pokes of this process, so that failures are counted without a store, too."""
-        if self._state is None:
-            self._state = TaskState(context)
+        """Return one state for all pokes of this process, so that failures are counted without a store, too."""
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
+        self._state = self._state or TaskState(context)
         return self._state
 
 
@@ -62,7 +45,7 @@ class RiffusionSongSensor(_RiffusionSensor):
     """
     Wait until a song, or all songs of a job, are finished. The result is a list of small objects, one for each song.
 
-    Polls that fail for the network's sake are waited over, until five have failed one after another. With
+    Polls that fail for network reasons are tolerated, until five have failed in a row. With
     ``deferrable`` the triggerer waits, and the task ends as it would have in poke mode, in every case.
 
     :param song_id: id of a song or a job
@@ -72,7 +55,8 @@ class RiffusionSongSensor(_RiffusionSensor):
     :raises AirflowSensorTimeout: the songs were not finished within ``timeout``
     """
 
-    template_fields = ("song_id", *_RiffusionSensor.template_fields)
+    parameter_rules: ClassVar[Rules] = {"song_id": SONG_ID, **ACCOUNT_RULES}
+    template_fields = tuple(parameter_rules)
     operator_extra_links = (RiffusionSongLink(),)
 
     def __init__(
@@ -85,16 +69,17 @@ class RiffusionSongSensor(_RiffusionSensor):
         super().__init__(**kwargs)
         self.song_id = song_id
         self.deferrable = deferrable
-        check_parameters(self, _SONG_CHECKS, only_literals=True)
+        self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> Any:
         """Wait here or in the triggerer."""
-        check_parameters(self, _SONG_CHECKS, only_literals=False)
+        self.check_parameters()
         if self.deferrable:
             self._defer()
         return super().execute(context)
 
     def _defer(self) -> None:
+        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES
         from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 
         self.defer(
@@ -104,7 +89,7 @@ class RiffusionSongSensor(_RiffusionSensor):
                 user_id=self.user_id,
                 poll_interval=self.poke_interval,
                 deadline=time.time() + self.timeout,
-                # Airflow's silent_fail goes on after any failure that is not final.
+                # Airflow's silent_fail goes on after any error that is no AirflowFailException.
                 max_failures=None if self.silent_fail else MAX_FAILURES,
             ),
             method_name="execute_complete",
@@ -112,12 +97,14 @@ class RiffusionSongSensor(_RiffusionSensor):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
+        from airflow_provider_riffusion.tasks.waiting import Waiter, poll
+
         state = self._state_of(context)
         waiter = Waiter([self.song_id], failures=state.load_failures())
         try:
             songs = waiter.result(poll(self.hook, [self.song_id], self.user_id), now=time.time())
         except RiffusionError:
-            # The store outlives the try, and the next one counts anew.
+            # The task state survives a retry, so reset the counter for it.
             state.save_failures(0)
             raise
         state.save_failures(waiter.failures)
@@ -126,33 +113,31 @@ class RiffusionSongSensor(_RiffusionSensor):
         return PokeReturnValue(songs is not None, xcom_value=songs)
 
     def execute_complete(self, context: Context, event: object = None) -> list[SongSummary]:
-        """Take up the trigger's event; ends as poking would have."""
-        songs = self._as_poke_would(lambda: songs_of_event(event))
+        """Unpack the trigger's event, and end as poking would have."""
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+
+        try:
+            songs = songs_of_event(event)
+        except RiffusionError as error:
+            self._end_as_poke_would(error)
+            raise
         push_song_url(context, songs)
         return songs
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up what the triggerer ended with, past the base class, whose ``never_fail`` also skips a timeout."""
+        """Resume without the base class, whose ``never_fail`` would also skip a timeout."""
         if next_method == "execute_complete":
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _as_poke_would(self, result: Callable[[], list[SongSummary]]) -> list[SongSummary]:
-        """Apply ``soft_fail`` and ``never_fail`` as Airflow does around a poke."""
-        try:
-            return result()
-        except RiffusionTimeoutError as error:
-            if self.soft_fail:
-                raise AirflowSkipException(str(error)) from error
+    def _end_as_poke_would(self, error: RiffusionError) -> None:
+        """Raise what Airflow raises for an error of a poke, by ``soft_fail`` and ``never_fail``."""
+        is_timeout = isinstance(error, RiffusionTimeoutError)
+        is_soft = self.soft_fail and (is_timeout or isinstance(error, AirflowFailException))
+        if is_soft or (self.never_fail and not is_timeout):
+            raise AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
+        if is_timeout:
             raise AirflowSensorTimeout(str(error)) from error
-        except AirflowFailException as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
-            raise
-        except Exception as error:
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipping due to never_fail: {error}") from error
-            raise
 
 
 class RiffusionAccountSensor(_RiffusionSensor):
@@ -169,11 +154,13 @@ class RiffusionAccountSensor(_RiffusionSensor):
     def __init__(self, *, wait_for_repair: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.wait_for_repair = wait_for_repair
-        check_parameters(self, ACCOUNT_CHECKS, only_literals=True)
+        self.check_parameters(only_literals=True)
 
     def poke(self, context: Context) -> bool:
         """Look once."""
-        check_parameters(self, ACCOUNT_CHECKS, only_literals=False)
+        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, is_passing
+
+        self.check_parameters()
         state = self._state_of(context)
         try:
             self.hook.check_accounts(user_id=self.user_id, attempts=1)
@@ -185,13 +172,10 @@ class RiffusionAccountSensor(_RiffusionSensor):
             elif failures < MAX_FAILURES and is_passing(error):
                 self.log.warning("Could not look at the accounts: %s", error)
             else:
-                # The store outlives the try, and the next one counts anew.
+                # The task state survives a retry, so reset the counter for it.
                 state.save_failures(0)
                 raise
             state.save_failures(failures)
             return False
         state.save_failures(0)
         return True
-
-
-_SONG_CHECKS: Checks = {"song_id": SONG_ID, **ACCOUNT_CHECKS}

@@ -1,28 +1,29 @@
-"""Files that belong together: their manifest stands in their folder only while the set is complete."""
+"""Publish files that belong together: their manifest is in their folder only while the set is complete."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
-from airflow_provider_riffusion.storage.storage import Storage
+if TYPE_CHECKING:
+    from airflow_provider_riffusion.storage.storage import Storage
 
 MANIFEST = "manifest.json"
-#: Lists what may stand in the folder while a set takes the place of another one, for the try that follows a kill.
+#: Written before a set is replaced; lists every file that the folder may hold halfway, so that the next try can clean
+#: up after a kill.
 _JOURNAL = ".manifest.unfinished.json"
 
 
-@dataclass(frozen=True)
-class StoredFile:
+class StemFile(TypedDict):
     """
-    A file of a set, as its manifest lists it.
+    A file of a set.
 
-    :param name: what it is, such as ``vocals``
-    :param path: its file name, within the folder of the set
+    :param name: what the file is, such as ``vocals``
+    :param path: in a manifest its file name, in a result its whole path or URL
     :param size: bytes
     :param sha256: hexadecimal digest
     """
@@ -33,33 +34,36 @@ class StoredFile:
     sha256: str
 
 
-def publish_set(storage: Storage, folder: str, spooled: Path, files: Sequence[StoredFile], song_id: str) -> str:
+def publish_set(
+    storage: Storage, folder: str, spooled: Path, files: Sequence[StemFile], about: Mapping[str, object]
+) -> str:
     """
-    Publish files that belong together; their manifest stands in the folder only while the set is complete.
+    Publish files that belong together; the manifest is in the folder only while the set is complete.
 
-    Files of an earlier set are deleted where the new one has none of that name; all others in the folder stay.
+    Files of an earlier set are deleted where the new set has none of that name; all others in the folder stay.
 
     :param folder: name of the folder in the storage
     :param spooled: local folder with the files
-    :param song_id: the song, for the manifest
+    :param about: what the manifest says beside the files
     :return: the manifest's SHA-256, hexadecimal
     """
-    document = _document(song_id, files)
+    document = _document(about, files)
     manifest, journal = spooled / MANIFEST, spooled / _JOURNAL
     manifest.write_bytes(document)
+    new = {file["path"] for file in files}
     with storage.exclusive(folder):
-        old = dict.fromkeys([*(read_manifest(storage, folder) or ()), *(_read(storage, folder, _JOURNAL) or ())])
+        old = [*(read_manifest(storage, folder) or ()), *(_read(storage, folder, _JOURNAL) or ())]
         for file in files:
-            # Raises in a local folder for what cannot be replaced, while the old set is still complete.
-            storage.size(folder, file.path)
+            # A local folder raises here for a name that cannot be replaced, while the old set is still complete.
+            storage.size(folder, file["path"])
         if old:
-            journal.write_bytes(_document(song_id, list(old | dict.fromkeys(files))))
+            journal.write_bytes(_document(about, [*files, *old]))
             storage.publish(journal, folder, _JOURNAL)
-        # Also one that is not ours.
+        # The manifest goes even if another program wrote it: from here on the folder is incomplete.
         storage.delete(folder, MANIFEST)
         for file in files:
-            storage.publish(spooled / file.path, folder, file.path)
-        for path in {file.path for file in old} - {file.path for file in files}:
+            storage.publish(spooled / file["path"], folder, file["path"])
+        for path in {file["path"] for file in old} - new:
             storage.delete(folder, path)
         storage.publish(manifest, folder, MANIFEST)
         if old:
@@ -67,31 +71,35 @@ def publish_set(storage: Storage, folder: str, spooled: Path, files: Sequence[St
     return hashlib.sha256(document).hexdigest()
 
 
-def read_manifest(storage: Storage, folder: str) -> list[StoredFile] | None:
-    """Read what a complete set consists of; None when it is incomplete, or its manifest is not ours."""
+def read_manifest(storage: Storage, folder: str) -> list[StemFile] | None:
+    """Return the files of a complete set; None when the set is incomplete, or another program wrote the manifest."""
     return _read(storage, folder, MANIFEST)
 
 
-def _document(song_id: str, files: Sequence[StoredFile]) -> bytes:
-    return json.dumps({"song_id": song_id, "files": [asdict(file) for file in files]}, indent=1).encode()
+def _document(about: Mapping[str, object], files: Sequence[StemFile]) -> bytes:
+    return json.dumps({**about, "files": files}, indent=1).encode()
 
 
-def _read(storage: Storage, folder: str, name: str) -> list[StoredFile] | None:
+def _read(storage: Storage, folder: str, name: str) -> list[StemFile] | None:
     document = storage.read(folder, name)
     if document is None:
         return None
     try:
-        files = [StoredFile(**entry) for entry in json.loads(document)["files"]]
+        files = json.loads(document)["files"]
+        return files if isinstance(files, list) and all(map(_is_ours, files)) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    # Whoever can write a manifest must not have files outside of its folder deleted.
-    is_ours = all(
-        all(isinstance(text, str) and text.isprintable() for text in (file.name, file.path, file.sha256))
-        and file.path == os.path.basename(file.path)
-        and file.path not in ("", ".", "..", MANIFEST, _JOURNAL)
-        and len(os.fsencode(file.path)) <= 255
-        and type(file.size) is int
-        and file.size >= 0
-        for file in files
+
+
+def _is_ours(file: object) -> bool:
+    """Return whether a manifest's entry names a file of the set's folder, because old files of a set are deleted."""
+    return (
+        isinstance(file, dict)
+        and file.keys() == StemFile.__annotations__.keys()
+        and all(isinstance(file[key], str) and file[key].isprintable() for key in ("name", "path", "sha256"))
+        and file["path"] == os.path.basename(file["path"])
+        and file["path"] not in ("", ".", "..", MANIFEST, _JOURNAL)
+        and len(os.fsencode(file["path"])) <= 255
+        and type(file["size"]) is int
+        and file["size"] >= 0
     )
-    return files if is_ours else None

@@ -1,4 +1,4 @@
-"""Storage in a bucket or container: S3, Google Cloud Storage, Azure Blob, and what else Airflow has a provider for."""
+"""Store files in a bucket or container: S3, Google Cloud Storage, Azure Blob, and others with an Airflow provider."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
 from airflow_provider_riffusion.safe_text import printable
-from airflow_provider_riffusion.storage.spool import Spool, wrong_path
-from airflow_provider_riffusion.storage.storage import StorageLocation, register_lineage
+from airflow_provider_riffusion.storage.location import StorageLocation, wrong_path
+from airflow_provider_riffusion.storage.spool import Spool
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,7 +31,7 @@ _EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(("abfs", "abfss", "adl"), "azure"),
 }
 
-#: How long a broken off upload may take to remove its parts.
+#: How long an aborted upload may take to remove its parts.
 _ABORT_SECONDS = 10.0
 _PART_BYTES = 8 * 2**20
 #: One upload with small parts: fsspec's defaults hold hundreds of megabytes of a wav in memory.
@@ -42,8 +42,8 @@ _PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class ObjectStorage:
-    """A prefix of a bucket or container, through the Airflow provider of its scheme."""
+class ObjectStore:
+    """A prefix of a bucket or container, with the methods of :class:`LocalFolder`."""
 
     def __init__(self, location: StorageLocation) -> None:
         self._location = location
@@ -54,6 +54,9 @@ class ObjectStorage:
 
     def path(self, *names: str) -> str:
         return f"{self._location.scheme}://{self._key(*names)}"
+
+    def uri(self, *names: str) -> str:
+        return self.path(*names)
 
     def size(self, *names: str) -> int | None:
         with self._errors():
@@ -70,9 +73,8 @@ class ObjectStorage:
             try:
                 _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind, {}))
             except FileNotFoundError as error:
-                # The bucket was there a moment ago: an upload has expired, or the spool was removed.
+                # The bucket existed a moment ago, so the upload has expired, or the spool was removed.
                 raise OSError(f"the upload was lost: {error}") from None
-        register_lineage(self, self.path(*names))
 
     def delete(self, *names: str) -> None:
         with self._errors(), suppress(FileNotFoundError):
@@ -86,7 +88,7 @@ class ObjectStorage:
                 return None
 
     def spool(self, name: str, owner: str | None = None) -> Spool:
-        # Two deployments may share a machine, and the names of their task instances.
+        # The path is part of the key, because two Airflow deployments on one machine can have equal task instances.
         return Spool(Path(tempfile.gettempdir()), name, owner and f"{self.path()} {owner}")
 
     def exclusive(self, folder: str) -> AbstractContextManager[None]:
@@ -96,12 +98,12 @@ class ObjectStorage:
         return "/".join((self._location.path, *names))
 
     def _check_bucket(self) -> None:
-        """Find out before a download is paid for, and once, that its bucket is missing."""
+        """Raise for a missing bucket, once, so that the task fails before its download."""
         if self._is_bucket_checked or not self._kind:
             return
         bucket = self._location.path.partition("/")[0]
         try:
-            # Not info() for these: some versions take an empty bucket for a missing one.
+            # Some versions of s3fs and gcsfs report an empty bucket as missing in info().
             if self._kind == "gcs":
                 self._fs.call("GET", "b/{}", bucket)
             elif self._kind == "s3":
@@ -109,47 +111,36 @@ class ObjectStorage:
             else:
                 self._fs.info(bucket)
         except FileNotFoundError as error:
-            raise wrong_path(
-                self.path(), f"there is no bucket or container {bucket!r}; create it, or correct it"
-            ) from error
+            remedy = f"there is no bucket or container {bucket!r}; create it, or correct it"
+            raise wrong_path(self.path(), remedy) from error
         except Exception:
-            log.debug("Whether there is a bucket %s cannot be told", bucket, exc_info=True)
+            log.debug("Could not look whether the bucket %s exists", bucket, exc_info=True)
         self._is_bucket_checked = True
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Tell what a human must mend, which ends the task, from what may pass."""
+        """Translate a store's errors: what is configured wrongly fails the task at once, the rest may be retried."""
         try:
             yield
         except RiffusionError:
             raise
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            # The queries of URLs hold signatures and upload ids; so does the error itself, which is no cause therefore.
+            # URLs in the text carry signatures in their query: strip it, and do not chain the original error, which
+            # holds them, too.
             said = printable(re.sub(r"\?[^\s'\"]*", "?…", said), 300)
             if _is_refusal(error, self._location.conn_id):
-                raise wrong_path(
-                    self.path(),
-                    f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}",
-                ) from None
+                remedy = f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}"
+                raise wrong_path(self.path(), remedy) from None
             raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from None
 
 
-#: What the libraries of the stores raise when they lack credentials, or these were refused.
-_CREDENTIAL_ERRORS = frozenset(
-    {
-        "ClientAuthenticationError",
-        "CredentialUnavailableError",
-        "DefaultCredentialsError",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "RefreshError",
-    }
-)
+#: In the class names of the stores' libraries, credentials that are missing or were refused.
+_CREDENTIAL_ERROR = re.compile("Credential(s|Unavailable)|ClientAuthentication|RefreshError")
 
 
 def _is_refusal(error: Exception, conn_id: str | None) -> bool:
-    # Each library names the status in its own way, and gcsfs says 403 in words alone.
+    # Each library has the status in another attribute, and gcsfs has a 403 in its text alone.
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     statuses = (getattr(error, "status_code", None), getattr(error, "code", None), metadata.get("HTTPStatusCode"))
@@ -159,13 +150,13 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
         return True
     if isinstance(error, OSError) and str(error).startswith("Forbidden"):
         return True
-    # Credentials that the machine gives may be back soon, and so may a server that gives them.
+    # Credentials from the machine's environment, and a server that hands them out, may be back soon.
     is_out_of_reach = conn_id is None or any(type(arg).__name__ == "TransportError" for arg in error.args)
-    return not is_out_of_reach and bool(_CREDENTIAL_ERRORS & {kind.__name__ for kind in type(error).__mro__})
+    return not is_out_of_reach and any(_CREDENTIAL_ERROR.search(kind.__name__) for kind in type(error).__mro__)
 
 
 def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any]) -> None:
-    """Upload a file; when this is broken off, also by Airflow's timeout, so is the upload, and its parts go."""
+    """Upload a file; an exception here, such as Airflow's timeout, also ends the upload and removes its parts."""
     if not fs.async_impl:
         fs.put_file(str(spooled), key, **options)
         return
@@ -173,9 +164,9 @@ def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[st
 
     def go_on(*_: int) -> None:
         if not spooled.exists():
-            raise OSError(errno.ECANCELED, "The upload was broken off", str(spooled))
+            raise OSError(errno.ECANCELED, "The upload was aborted", str(spooled))
 
-    # Between two parts, because the libraries remove the parts of an upload that raises, and of no other.
+    # The callback runs between two parts: the libraries remove the parts of an upload that raises, and of no other.
     callback = Callback(hooks={"go_on": go_on})
     upload = asyncio.run_coroutine_threadsafe(fs._put_file(str(spooled), key, callback=callback, **options), fs.loop)
     try:
@@ -191,16 +182,13 @@ def _file_system(location: StorageLocation) -> AbstractFileSystem:
     from airflow.sdk.io import attach, has_fs
 
     extra = _EXTRAS.get(location.scheme)
-    remedy = (
-        f"pip install 'airflow-provider-riffusion[{extra}]'"
-        if extra
-        else "install the Airflow provider of this scheme; Azure's is abfs://"
-    )
+    install = f"pip install 'airflow-provider-riffusion[{extra}]'"
+    remedy = install if extra else "install the Airflow provider of this scheme; Azure's is abfs://"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
     if location.conn_id is not None:
-        # Raises when there is none; the S3 provider would go on with whatever credentials the machine has.
+        # This raises when there is none; the S3 provider would go on with whatever credentials the machine has.
         BaseHook.get_connection(location.conn_id)
     try:
         return attach(location.scheme, location.conn_id).fs

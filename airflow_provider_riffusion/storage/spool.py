@@ -1,4 +1,4 @@
-"""A folder for what nobody may see yet, and how the file system's errors are told."""
+"""Keep unfinished downloads in a private folder, and map its OSErrors to errors of this provider."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError, RiffusionStorageError
-from airflow_provider_riffusion.safe_text import printable
-
-_PATH_LENGTH = 500
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
+from airflow_provider_riffusion.storage.location import wrong_path
 
 
 class Spool:
     """
     A temporary folder that is removed at the end of a ``with``, or by ``remove`` at any time.
 
-    :param folder: where to make it; made when it is not there
-    :param name: what is being downloaded, for who finds the folder after a kill
-    :param owner: the task instance and where it stores; what an earlier try of it left is removed
+    :param folder: parent of the spool; it is made when it is missing
+    :param name: shown in the spool's name, to identify leftovers
+    :param owner: names the task instance and its storage path; leftovers of its earlier tries are removed
     :raises RiffusionConfigurationError: nothing can be stored there
-    :raises RiffusionStorageError: the file system failed, here or in the ``with``, such as by a full disk
+    :raises RiffusionStorageError: the file system failed, here or in the ``with``; the disk is full, for example
     """
 
     def __init__(self, folder: Path, name: str, owner: str | None) -> None:
@@ -35,11 +33,11 @@ class Spool:
             if owner is not None:
                 of_all_tries = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
                 shutil.rmtree(of_all_tries, ignore_errors=True)
-                # Where it is still there, such as one that another user has planted, a folder of any name will do.
+                # If the folder could not be removed, because it is another user's, a random name is used below.
                 with suppress(FileExistsError, FileNotFoundError):
                     of_all_tries.mkdir(mode=0o700)
                     self._of_all_tries = of_all_tries
-                    # One for each try: an older one that is still running must not remove what is not its own.
+                    # Each try gets a folder, because an older try that still runs must not remove this try's files.
                     self.path = Path(tempfile.mkdtemp(dir=of_all_tries))
                     return
             self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=folder))
@@ -51,19 +49,19 @@ class Spool:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.remove()
-        # Those without a number are no file system's: requests' errors are OSErrors too.
+        # Only file-system errors have an errno; requests' exceptions are OSErrors without one.
         if isinstance(error, OSError) and error.errno is not None:
             raise _error_of(self._name, self._folder, error) from error
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it; a download that still runs can then no longer be published."""
+        """Remove the folder and its content; a download that still runs can then no longer be published."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._of_all_tries is not None:
             with suppress(OSError):
                 self._of_all_tries.rmdir()
 
 
-#: Those that no retry cures.
+#: Errors that no retry cures.
 _LASTING_ERRORS = frozenset(
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EXDEV)
 )
@@ -73,10 +71,6 @@ def _error_of(name: str, folder: Path, error: OSError) -> RiffusionError:
     if error.errno in _LASTING_ERRORS:
         return wrong_path(str(folder), f"nothing can be stored there ({error.strerror}); check path and permissions")
     return RiffusionStorageError(
-        f"{name!r} was not stored: {folder} failed ({error.strerror}). Free space there if that is what it lacks; the "
-        "task's retries may then succeed."
+        f"{name!r} was not stored: {folder} failed ({error.strerror}). Free space there if the disk is full; "
+        "the task's retries may then succeed."
     )
-
-
-def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:
-    return RiffusionConfigurationError(f"storage_path is {printable(storage_path, _PATH_LENGTH)!r}; {remedy}.")

@@ -1,4 +1,4 @@
-"""Which URLs that came from a reply may be fetched, and which ones get the token."""
+"""Decide which URLs that came from a response may be fetched, and which origin gets the token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_riffusion.exceptions import RiffusionDownloadError
 from airflow_provider_riffusion.safe_text import printable
 
 _PORTS = {"https": 443, "http": 80}
-#: Parsers disagree about where the host ends in a URL with one of these.
+#: Parsers disagree about where the host of a URL ends that holds one of these characters.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
 Origin = tuple[str, str, int | None]
@@ -24,18 +24,18 @@ def origin_of(url: str) -> Origin:
 
 
 def shown(url: str) -> str:
-    """Name a URL in a message, without its query: a signature there is a secret."""
+    """Name a URL in a message without its user and query: passwords and signatures in them are secrets."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "an invalid URL"
-    # Where there is no host, user and password stand in what is taken for the path.
+    # Without "//", urlsplit takes user, password and host for the path.
     host, path = (parts.netloc, parts.path) if parts.netloc else (parts.path, "")
     return printable(f"{parts.scheme}://{host.rpartition('@')[2]}{path}", 200)
 
 
 def joined(url: str, location: str) -> str:
-    """Resolve a Location header, which may be relative, and may be nonsense."""
+    """Resolve a Location header, which may be relative; an invalid one is returned as it is."""
     try:
         return urljoin(url, location)
     except ValueError:
@@ -44,7 +44,7 @@ def joined(url: str, location: str) -> str:
 
 def check_url(url: str, own: Origin) -> None:
     """
-    Refuse a URL that came from a reply and is not plain http(s), or of which two parsers could make two hosts.
+    Refuse a URL that came from a response and is not plain http(s), or in which two parsers could see two hosts.
 
     :param url: the URL as it came
     :param own: the API's origin
@@ -64,10 +64,10 @@ def check_url(url: str, own: Origin) -> None:
 
 def check_address(url: str, own: Origin) -> None:
     """
-    Refuse a URL that came from a reply and leads where only this machine may go.
+    Refuse a URL that came from a response and resolves to a link-local address or to this machine.
 
     :param url: the URL as it will be connected to
-    :param own: the API's origin; when that is this machine itself, others on it are fine
+    :param own: the API's origin; when the API is on this machine, other servers on it may be fetched
     :raises RiffusionDownloadError: the URL is refused
     """
     addresses = _addresses(origin_of(url)[1])
@@ -78,11 +78,11 @@ def check_address(url: str, own: Origin) -> None:
 
 
 def _refused(url: str) -> str:
-    return f"Refused to fetch {shown(url)!r}, which came from a reply"
+    return f"Refused to fetch {shown(url)!r}, which came from a response"
 
 
 def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
-    """Resolve a host. A name that does not resolve here (behind a proxy, say) cannot be judged here either."""
+    """Resolve a host; a name that does not resolve here, as behind a proxy, gives no address to judge."""
     try:
         entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -92,5 +92,5 @@ def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
 
 
 def _has_this_machine(addresses: list[IPv4Address | IPv6Address]) -> bool:
-    # Connecting to 0.0.0.0 or :: reaches this machine.
+    # A connection to 0.0.0.0 or :: reaches this machine.
     return any(address.is_loopback or address.is_unspecified for address in addresses)

@@ -1,4 +1,4 @@
-"""Break off an exchange in which a server keeps the line busy without sending anything of use."""
+"""Abort an exchange in which a server keeps the connection busy without sending anything of use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError
 
 
@@ -20,18 +20,20 @@ class Watchdog:
     """
     Shuts a socket down when it was not fed for too long.
 
-    A read timeout starts anew with every byte, so a server that drips a head, interim replies or chunk extensions
+    A read timeout starts anew with every byte, so a server that drips headers, interim responses or chunk extensions
     would hold a task for ever.
 
     :param limit: seconds
-    :param unless: is asked when a new connection stands; when it says True, no request is sent over it
+    :param unless: is called after connecting; when it returns True, no request is sent
     """
 
     def __init__(self, limit: float, unless: Callable[[], bool] | None = None) -> None:
         self.limit = limit
         self.unless = unless
         self.has_bitten = False
-        #: Whether a connection stands, TLS included, so that a request may be on its way.
+        #: Why the exchange was cut, when it was.
+        self.reason = f"nothing of use arrived for {limit:g} s"
+        #: Whether the connection is ready, TLS included, so that the server may have received the request.
         self.has_connected = False
         self._deadline = 0.0
         self._socket: socket.socket | None = None
@@ -44,90 +46,74 @@ class Watchdog:
         threading.Thread(target=self._run, name="riffusion-watchdog", daemon=True).start()
 
     def feed(self) -> None:
-        """Tell that something of use has arrived."""
+        """Start the time anew, because something of use has arrived."""
         self._deadline = time.monotonic() + self.limit
 
-    def bite(self) -> None:
-        """Shut the socket down now."""
+    def abort(self) -> None:
+        """Shut the socket down now, because nobody wants the response any more."""
+        self.reason = "the exchange was aborted"
+        self._bite()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopped.set()
+
+    def _bite(self) -> None:
         self.has_bitten = True
         self._stopped.set()
         if self._socket is not None:
             with suppress(OSError):
-                # Not SSLSocket's own, which takes the TLS state away under the thread that reads.
+                # SSLSocket.shutdown() would drop the TLS state while another thread is reading.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-    def stop(self) -> None:
-        """Stop to watch."""
-        self._stopped.set()
 
     def _run(self) -> None:
         while (remaining := self._deadline - time.monotonic()) > 0:
             if self._stopped.wait(remaining):
                 return
-        self.bite()
+        self._bite()
 
 
 #: The watchdog of the exchange that this thread is about to make.
 CURRENT: ContextVar[Watchdog | None] = ContextVar("riffusion_watchdog", default=None)
 
 
-class _WatchedHTTPConnection(HTTPConnection):
+class _WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
-        _stop_if_told(self)
-        _note_connection(self)
+        watchdog = CURRENT.get()
+        if watchdog is not None and watchdog.unless is not None and watchdog.unless():
+            self.close()
+            raise NewConnectionError(self, "stopped before the request was sent")
+        self._note_connection()
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        # One that is used again is not connected any more.
-        _note_connection(self)
+        # connect() is not called for a connection that is used again, so it is noted here.
+        self._note_connection()
         super().putrequest(*args, **kwargs)
 
     def getresponse(self) -> Any:
-        _watch(self.sock)
+        watchdog = CURRENT.get()
+        if watchdog is not None and self.sock is not None:
+            watchdog.watch(self.sock)
         return super().getresponse()
 
-
-class _WatchedHTTPSConnection(_WatchedHTTPConnection, HTTPSConnection):
-    pass
-
-
-def _watch(watched: socket.socket | None) -> None:
-    watchdog = CURRENT.get()
-    if watchdog is not None and watched is not None:
-        watchdog.watch(watched)
+    def _note_connection(self) -> None:
+        watchdog = CURRENT.get()
+        if watchdog is not None and self.sock is not None:
+            watchdog.has_connected = True
 
 
-def _note_connection(connection: HTTPConnection) -> None:
-    watchdog = CURRENT.get()
-    if watchdog is not None and connection.sock is not None:
-        watchdog.has_connected = True
-
-
-def _stop_if_told(connection: HTTPConnection) -> None:
-    watchdog = CURRENT.get()
-    if watchdog is not None and watchdog.unless is not None and watchdog.unless():
-        connection.close()
-        raise NewConnectionError(connection, "stopped before the request was sent")
-
-
-class _WatchedHTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedHTTPConnection
-
-
-class _WatchedHTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedHTTPSConnection
+@cache
+def _watched(connection_class: type[HTTPConnection]) -> type[HTTPConnection]:
+    return type(connection_class.__name__, (_WatchedConnection, connection_class), {})
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Sends requests over connections that :data:`CURRENT` watches from the moment they wait for a reply."""
+    """Sends requests over connections that :data:`CURRENT` watches while they wait for a response."""
 
-    _POOLS = {"http": _WatchedHTTPPool, "https": _WatchedHTTPSPool}  # noqa: RUF012  # read by requests on each instance
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._POOLS
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        # Whatever class the pool uses, for http, https or a proxy, becomes a watched one.
+        if not issubclass(pool.ConnectionCls, _WatchedConnection):
+            pool.ConnectionCls = _watched(pool.ConnectionCls)
+        return pool

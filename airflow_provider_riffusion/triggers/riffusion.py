@@ -12,36 +12,30 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_riffusion.tasks.waiting import (
-    MAX_FAILURES,
-    SongSummary,
-    Waiter,
-    cancel_jobs,
-    event_of,
-    event_of_error,
-    poll,
-)
+from airflow_provider_riffusion.tasks.events import event_of, event_of_error
+from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, Waiter, poll
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_provider_riffusion.useapi.models import SongSummary
 
-#: Enough for hundreds of triggers: a poll takes milliseconds, and the triggerer's own pool is everybody's.
+#: Enough for hundreds of triggers, because a poll takes milliseconds; asyncio's own pool serves other triggers, too.
 _THREADS = 8
 
 
 class RiffusionSongTrigger(BaseTrigger):
     """
-    Wait until songs are finished, and send one event that says how it ended. Never raises.
+    Wait until songs are finished, and send one event with the songs or the error; never raises.
 
-    :param ids: song or job ids
+    :param ids: handles, song or job ids
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :param user_id: account; by default the connection's
     :param poll_interval: seconds between two polls
-    :param deadline: seconds since the epoch after which waiting ends
-    :param max_failures: how many polls may fail one after another; None: any number, until the deadline
-    :param cancel_on_kill: whether the scheduler forgets the jobs when a user marks the task failed or clears it
+    :param deadline: seconds since the epoch after which the wait ends
+    :param max_failures: how many polls in a row may fail; None: any number, until the deadline
+    :param cancel_on_kill: take the jobs off the vendor's job list when a user marks the task failed or clears it
     """
 
     def __init__(
@@ -66,65 +60,52 @@ class RiffusionSongTrigger(BaseTrigger):
         self._hook: RiffusionHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what makes this trigger again; holds no secret."""
-        names = (
-            "ids",
-            "riffusion_conn_id",
-            "user_id",
-            "poll_interval",
-            "deadline",
-            "max_failures",
-            "cancel_on_kill",
-        )
+        """Return the class path and the arguments that make this trigger again; none of them is a secret."""
+        names = ("ids", "riffusion_conn_id", "user_id", "poll_interval", "deadline", "max_failures", "cancel_on_kill")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until there is an outcome."""
         try:
             event = event_of(await self._wait())
-        # Airflow would retry the task for an exception here, also for one that must fail at once.
+        # Airflow would retry the task for an exception here, even for one that must fail the task at once.
         except Exception as error:
             event = event_of_error(error)
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Have the scheduler forget the jobs; Airflow 3.3 calls this when a user marks the task failed or clears it."""
+        """Cancel the jobs; Airflow 3.3 and later call this when a user marks the task failed or clears it."""
         if self.cancel_on_kill:
-            hook = self._hook or await self._connect(_kill_pool())
-            await asyncio.get_running_loop().run_in_executor(_kill_pool(), cancel_jobs, hook, self.ids)
+            hook = self._hook or await self._connect(_pool("kill"))
+            await asyncio.get_running_loop().run_in_executor(_pool("kill"), hook.cancel_jobs, self.ids)
 
     async def _connect(self, pool: ThreadPoolExecutor) -> RiffusionHook:
-        # By way of the event loop: before Airflow 3.3 a thread of ours cannot ask the triggerer for a connection.
+        # Asked through the event loop, because before Airflow 3.3 a thread cannot ask the triggerer for a connection.
         connection = await BaseHook.aget_connection(self.riffusion_conn_id)
         return await asyncio.get_running_loop().run_in_executor(pool, _make_hook, self.riffusion_conn_id, connection)
 
     async def _wait(self) -> list[SongSummary]:
         loop = asyncio.get_running_loop()
-        self._hook = await self._connect(_pool())
+        self._hook = await self._connect(_pool("poll"))
         max_failures = float("inf") if self.max_failures is None else self.max_failures
         waiter = Waiter(self.ids, self.deadline, max_failures)
         while True:
-            polled = await loop.run_in_executor(_pool(), poll, self._hook, self.ids, self.user_id)
+            polled = await loop.run_in_executor(_pool("poll"), poll, self._hook, self.ids, self.user_id)
             now = time.time()
             if (songs := waiter.result(polled, now=now)) is not None:
                 return songs
-            # Up to the deadline and not past it.
+            # The last poll is at the deadline.
             await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - now)))
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="riffusion-trigger")
-
-
-@cache
-def _kill_pool() -> ThreadPoolExecutor:
-    """A pool that polls of a server which hangs cannot fill up."""
-    return ThreadPoolExecutor(2, thread_name_prefix="riffusion-kill")
+def _pool(purpose: str) -> ThreadPoolExecutor:
+    """Return the threads for a purpose; kills have their own, so that they get through while all polls hang."""
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"riffusion-{purpose}")
 
 
 def _make_hook(riffusion_conn_id: str, connection: Connection) -> RiffusionHook:
-    # Imported here, because importing requests would hold the event loop up.
+    # Imported here, in a thread, because importing requests would block the event loop.
     from airflow_provider_riffusion.hooks.connection import ConnectionSettings
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 

@@ -1,31 +1,89 @@
-"""From a reply of the transfer to JSON, or to the error that its status stands for."""
+"""Speak with the vendor: the one place that raises for a status, so that readers see good responses only."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
-from airflow_provider_riffusion.exceptions import RiffusionDownloadError
-from airflow_provider_riffusion.transport.client import Reply
-from airflow_provider_riffusion.useapi.riffusion import responses as api
-from airflow_provider_riffusion.useapi.riffusion.requests import Request
+from airflow_provider_riffusion.exceptions import RiffusionDownloadError, RiffusionNotFoundError
+from airflow_provider_riffusion.transport.client import Client
+from airflow_provider_riffusion.transport.request import Request
+from airflow_provider_riffusion.transport.response import Response
+from airflow_provider_riffusion.transport.retry import ATTEMPTS
+from airflow_provider_riffusion.transport.settings import TransportSettings
+from airflow_provider_riffusion.useapi.errors import TRANSIENT_STATUSES, error_of
 
 #: Far above any list of songs; stems have a limit of their own.
 MAX_JSON_BYTES = 32 * 2**20
 
+T = TypeVar("T")
+#: From a parsed payload, and the request that it answers, to a value or an error.
+Parse = Callable[[object, Request], T]
 
-def raise_for_status(reply: Reply, request: Request) -> None:
-    if reply.status == 200:
-        return
-    if reply.is_foreign:
-        raise RiffusionDownloadError(
-            f"{request}: {reply.url}, where the reply sent us, answered HTTP {reply.status}",
-            retry_after=reply.retry_after,
-            transient=reply.status in api.TRANSIENT_STATUSES,
-        )
-    raise api.error_of(reply.status, reply.error_body(), request, retry_after=reply.retry_after)
+
+class UseapiClient:
+    """
+    Sends requests to the vendor's API, and turns error responses into errors.
+
+    Safe to share between threads.
+
+    :param settings: base URL, token and patience
+    """
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self.settings = settings
+        self._client = Client(settings)
+
+    def get(self, request: Request, read: Callable[[Response], T], *, attempts: int = ATTEMPTS) -> T:
+        """
+        Send a GET, and repeat it while the failure is transient.
+
+        :param request: the request
+        :param read: makes the result from a response with status 200
+        :param attempts: how often the request is sent at most
+        """
+        return self._client.get(request, _of_good_response(request, read), attempts=attempts)
+
+    def get_json(self, request: Request, parse: Parse[T], *, attempts: int = ATTEMPTS) -> T:
+        """Send a GET whose response is JSON; see :meth:`get`."""
+        return parse(self.get(request, _reader_of_json(request), attempts=attempts), request)
+
+    def send_json(self, request: Request, parse: Parse[T], *, unless: Callable[[], bool] | None = None) -> T:
+        """
+        Send a request that changes something, once.
+
+        :param request: the request
+        :param parse: makes the result from the JSON of a response with a 2xx status
+        :param unless: is called after connecting; when it returns True, nothing is sent
+        """
+        read = _of_good_response(request, _reader_of_json(request))
+        return parse(self._client.send(request, read, unless=unless), request)
+
+    def delete(self, request: Request, *, timeout: float | None = None) -> bool:
+        """
+        Send a DELETE, once.
+
+        :param request: the request
+        :param timeout: seconds; by default the connection's
+        :return: False when there was nothing to delete
+        """
+        try:
+            return self._client.send(request, _of_good_response(request, lambda _: True), timeout=timeout)
+        except RiffusionNotFoundError:
+            return False
+
+    def abort(self) -> None:
+        """Abort all exchanges, from another thread; the client cannot be used any more."""
+        self._client.abort()
 
 
 def parse_json(text: str | bytes, request: Request) -> object:
+    """
+    Parse JSON.
+
+    :raises RiffusionDownloadError: the text is no JSON
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -34,3 +92,23 @@ def parse_json(text: str | bytes, request: Request) -> object:
         raise RiffusionDownloadError(
             f"{request} was answered with something that is no JSON: {str(error)[:120]}", transient=is_cut
         ) from None
+
+
+def _of_good_response(request: Request, read: Callable[[Response], T]) -> Callable[[Response], T]:
+    def read_good(response: Response) -> T:
+        # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
+        if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
+            return read(response)
+        if response.is_foreign:
+            raise RiffusionDownloadError(
+                f"{request}: {response.url}, to which the response sent us, answered HTTP {response.status}",
+                retry_after=response.retry_after,
+                transient=response.status in TRANSIENT_STATUSES,
+            )
+        raise error_of(response.status, response.error_body(), request, retry_after=response.retry_after)
+
+    return read_good
+
+
+def _reader_of_json(request: Request) -> Callable[[Response], object]:
+    return lambda response: parse_json(response.read(max_bytes=MAX_JSON_BYTES), request)

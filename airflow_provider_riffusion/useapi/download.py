@@ -1,4 +1,4 @@
-"""Audio and stems of a song: from the API's reply, whatever its shape, to whole local files."""
+"""Download a song's audio or stems, whatever the shape of the response, into whole local files."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from airflow_provider_riffusion.audio import formats as audio
-from airflow_provider_riffusion.exceptions import (
-    RiffusionDownloadError,
-    RiffusionStemsError,
-    RiffusionTooLargeError,
-)
-from airflow_provider_riffusion.hooks.connection import ConnectionSettings
-from airflow_provider_riffusion.transport.client import Client, Reply, SavedBody
-from airflow_provider_riffusion.useapi.client import MAX_JSON_BYTES, parse_json, raise_for_status
-from airflow_provider_riffusion.useapi.riffusion import responses as api
-from airflow_provider_riffusion.useapi.riffusion import stems
-from airflow_provider_riffusion.useapi.riffusion.requests import Request
+from airflow_provider_riffusion.audio import formats
+from airflow_provider_riffusion.audio.encoded import Stem
+from airflow_provider_riffusion.exceptions import RiffusionDownloadError, RiffusionStemsError, RiffusionTooLargeError
+from airflow_provider_riffusion.transport.request import Request
+from airflow_provider_riffusion.transport.response import Response
+from airflow_provider_riffusion.useapi.client import MAX_JSON_BYTES, Parse, UseapiClient, parse_json
 
 #: Enough to look past a byte order mark and white space.
 _JSON_HEAD_BYTES = 256
-#: Above this size a document is audio in base64, and its few words are read as Latin-1.
+#: Far above the 15 to 25 MB that were seen; the document is parsed in memory.
+_MAX_STEMS_JSON_BYTES = 256 * 2**20
+#: A longer document is audio in base64, and its few words may be misread as Latin-1.
 _LONG_DOCUMENT_BYTES = 2**20
 _STEM_WORKERS = 4
-#: Of a body that is no audio, in its error: an HTML page has come to its title by then.
-_SHOWN_BYTES = 60
+#: Bytes of a non-audio body to quote in the error: enough to reach an HTML page's title.
+_QUOTED_BYTES = 60
 
 
 @dataclass(frozen=True)
@@ -41,182 +37,200 @@ class DownloadedFile:
     """
     A file that arrived whole.
 
-    :param name: file name without its ending; of a stem, its name
-    :param path: where it is
+    :param path: where the file is
     :param size: bytes
     :param sha256: hexadecimal digest
-    :param content_type: media type, told by its first bytes
+    :param audio_format: format, read from the first bytes
     """
 
-    name: str
     path: Path
     size: int
     sha256: str
-    content_type: str
+    audio_format: formats.AudioFormat
+
+    @property
+    def name(self) -> str:
+        """File name without extension, which is a stem's name."""
+        return self.path.stem
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the format."""
+        return self.audio_format.content_type
 
 
 def download_audio(
-    client: Client, request: Request, expected: audio.AudioFormat, destination: Path, max_bytes: int
+    client: UseapiClient,
+    request: Request,
+    parse_url: Parse[str],
+    expected: formats.AudioFormat,
+    destination: Path,
+    max_bytes: int,
 ) -> DownloadedFile:
-    """Download audio of one format; see :meth:`RiffusionHook.download`."""
-    with _replacing(destination) as file:
+    """
+    Download audio of one format; see :meth:`RiffusionHook.download`.
 
-        def save(reply: Reply) -> SavedBody | str:
-            """Save the audio, or return the URL that holds it."""
-            raise_for_status(reply, request)
-            if _is_json(reply.head(_JSON_HEAD_BYTES)):
-                return api.parse_download_url(parse_json(reply.read(max_bytes=MAX_JSON_BYTES), request), request)
-            return _save_audio(reply, file, expected, max_bytes, request)
+    :param parse_url: reads the URL of the audio from JSON that came in its place
+    """
+    unfinished = destination.with_name(f".{destination.name[:32]}.{secrets.token_hex(4)}.part")
+    with _removed_at_the_end(unfinished) as file:
 
-        saved = client.get(request.path, save, params=request.params)
-        if isinstance(saved, str):
-            saved = _fetch_audio(client, saved, file, expected, max_bytes, request)
-    return DownloadedFile(destination.stem, destination, saved.size, saved.sha256, expected.content_type)
+        def read(response: Response) -> DownloadedFile | Request:
+            """Save the audio, or return the request for the URL that holds it."""
+            if not _is_json(response.head(_JSON_HEAD_BYTES)):
+                return _save_audio(response, request, file, expected, max_bytes)
+            payload = parse_json(response.read(max_bytes=MAX_JSON_BYTES), request)
+            return replace(request, location=parse_url(payload, request))
+
+        found = client.get(request, read)
+        if isinstance(found, Request):
+            found = _fetch_audio(client, found, file, expected, max_bytes)
+        return replace(found, path=unfinished.replace(destination))
 
 
 def download_stems(
-    client: Client, request: Request, song_id: str, directory: Path, max_bytes: int
+    client: UseapiClient,
+    request: Request,
+    parse_stems: Parse[list[Stem]],
+    song_id: str,
+    directory: Path,
+    max_bytes: int,
 ) -> list[DownloadedFile]:
-    """Download stems, all or none; see :meth:`RiffusionHook.download_stems`."""
+    """
+    Download stems, all or none; see :meth:`RiffusionHook.download_stems`.
+
+    :param parse_stems: reads the stems from the JSON of the response
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{song_id}.", suffix=".part", dir=directory) as spool:
-        document = Path(spool, "reply.json")
+        document = Path(spool, "response.json")
 
-        def parse(reply: Reply) -> list[stems.Stem]:
-            raise_for_status(reply, request)
+        def read(response: Response) -> list[Stem]:
             with document.open("w+b") as file:
-                size = reply.save(file, max_bytes=min(2 * max_bytes + MAX_JSON_BYTES, stems.MAX_JSON_BYTES)).size
-            return stems.parse_stems(parse_json(_text_of(document, size, client), request), request)
+                response.save(file, max_bytes=min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES))
+            return parse_stems(parse_json(client.settings.hide_token(_text_of(document)), request), request)
 
         try:
-            found = client.get(request.path, parse, params=request.params)
+            stems = client.get(request, read)
         except RiffusionStemsError as error:
             raw_path = directory / f"{song_id}.stems.unknown.json"
             document.write_bytes(client.settings.hide_token(document.read_bytes()))
             document.replace(raw_path)
-            raise RiffusionStemsError(f"{error} The reply was kept.", raw_path=str(raw_path)) from None
+            raise RiffusionStemsError(f"{error} The response was kept.", raw_path=str(raw_path)) from None
         document.unlink()
-        files = _save_stems(found, Path(spool), max_bytes, request, client.settings)
+        files = _save_stems(client, request, stems, Path(spool), max_bytes)
         return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
 
 
-def _text_of(document: Path, size: int, client: Client) -> str:
-    # From a file, because the bytes of a reply and its text never fill the memory together then; and as Latin-1
-    # when it is long, because one character beyond it would make each of the text's characters four bytes wide.
+def _text_of(document: Path) -> str:
+    # Read back from the file, so that bytes and text are never both in memory. A long document is decoded as Latin-1,
+    # because one character beyond Latin-1 makes Python use 2 to 4 bytes for each.
     with document.open("rb") as file:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)
-        text = file.read().decode("latin-1" if size > _LONG_DOCUMENT_BYTES else "utf-8", "replace")
-    return client.settings.hide_token(text)
+        is_long = document.stat().st_size > _LONG_DOCUMENT_BYTES
+        return file.read().decode("latin-1" if is_long else "utf-8", "replace")
 
 
 def _save_stems(
-    found: list[stems.Stem], folder: Path, max_bytes: int, request: Request, settings: ConnectionSettings
+    client: UseapiClient, request: Request, stems: Sequence[Stem], folder: Path, max_bytes: int
 ) -> list[DownloadedFile]:
-    """Write the stems to a folder, several at once; the first that fails breaks the others off."""
-    client = Client(settings)
+    """Write the stems to a folder, several at once; the first that fails aborts the others."""
+    # A client of their own, so that aborting these exchanges leaves the hook's client usable.
+    client = UseapiClient(client.settings)
     sizes: list[int] = []
 
-    def save(number: int, stem: stems.Stem) -> DownloadedFile:
-        unnamed = folder / f"{number}.stem"
-        with unnamed.open("x+b") as file:
-            if stem.url is not None:
-                saved = _fetch_audio(client, stem.url, file, None, max_bytes, request)
-            else:
-                saved = _decode_stem(stem, file, request)
-            file.seek(0)
-            kind = audio.detect(file.read(audio.HEAD_BYTES))
-            if kind is None:
-                raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
-            _flush(file)
-        sizes.append(saved.size)
+    def check_sizes() -> None:
         if sum(sizes) > max_bytes:
             raise RiffusionTooLargeError(f"{request}: the stems are larger than the {max_bytes} bytes of max_bytes")
-        path = unnamed.replace(folder / f"{stem.name}.{kind.extension}")
-        return DownloadedFile(stem.name, path, saved.size, saved.sha256, kind.content_type)
+
+    def save(number: int, stem: Stem) -> DownloadedFile:
+        # A stem that waited for a thread must not be fetched when others have exceeded the limit meanwhile.
+        check_sizes()
+        with (folder / f"{number}.stem").open("x+b") as file:
+            if stem.url is not None:
+                saved = _fetch_audio(client, replace(request, location=stem.url), file, None, max_bytes)
+            else:
+                saved = _save_encoded(stem, request, file)
+        sizes.append(saved.size)
+        check_sizes()
+        return replace(saved, path=saved.path.replace(folder / f"{stem.name}.{saved.audio_format.extension}"))
 
     with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
         try:
-            tasks = [pool.submit(save, number, stem) for number, stem in enumerate(found)]
+            tasks = [pool.submit(save, number, stem) for number, stem in enumerate(stems)]
             wait(tasks, return_when=FIRST_EXCEPTION)
             return [task.result() for task in tasks if task.done()]
         except BaseException:
-            # Also when Airflow's execution_timeout raises here: leaving the block waits for the threads.
+            # Airflow's execution_timeout raises here, too, and leaving the block would wait for the threads.
             pool.shutdown(wait=False, cancel_futures=True)
             client.abort()
             raise
 
 
 def _fetch_audio(
-    client: Client, url: str, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: Request
-) -> SavedBody:
-    """Fetch audio from a URL that came from a reply, without the token."""
-
-    def save(reply: Reply) -> SavedBody:
-        raise_for_status(reply, request)
-        return _save_audio(reply, file, expected, max_bytes, request)
-
-    return client.get(url, save, authenticated=False)
+    client: UseapiClient, request: Request, file: BinaryIO, expected: formats.AudioFormat | None, max_bytes: int
+) -> DownloadedFile:
+    """Fetch audio from a URL that came from a response."""
+    return client.get(request, lambda response: _save_audio(response, request, file, expected, max_bytes))
 
 
-def _decode_stem(stem: stems.Stem, file: BinaryIO, request: Request) -> SavedBody:
+def _save_audio(
+    response: Response, request: Request, file: BinaryIO, expected: formats.AudioFormat | None, max_bytes: int
+) -> DownloadedFile:
+    head = response.head(formats.HEAD_BYTES)
+    found = formats.detect(head)
+    if found is None or (expected and not expected.matches(head)):
+        wanted = expected.extension if expected else "audio"
+        # Quote error_body(), not head: head can end inside an echoed token, and half a token is not recognised.
+        quoted = response.error_body()[:_QUOTED_BYTES]
+        raise RiffusionDownloadError(
+            f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {quoted!r}'}",
+            transient=not head,
+        )
+    sha256 = response.save(file, max_bytes=max_bytes)
+    return _whole_file(request, file, sha256, expected or found)
+
+
+def _save_encoded(stem: Stem, request: Request, file: BinaryIO) -> DownloadedFile:
     try:
         content = stem.decode()
     except ValueError as error:
         raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is damaged: {error}") from None
+    found = formats.detect(content[: formats.HEAD_BYTES])
+    if found is None:
+        raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
     file.write(content)
-    saved = SavedBody(len(content), hashlib.sha256(content).hexdigest())
-    _raise_if_cut(file, saved, request)
-    return saved
+    return _whole_file(request, file, hashlib.sha256(content).hexdigest(), found)
+
+
+def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: formats.AudioFormat) -> DownloadedFile:
+    """Check that audio is as long as it declares to be, and bring its bytes to the disk."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(length)
+
+    declared, size = formats.declared_size(read_at), file.seek(0, os.SEEK_END)
+    if size < declared:
+        raise RiffusionDownloadError(
+            f"{request}: the audio says it has {declared} bytes, and {size} arrived", transient=True
+        )
+    # The bytes reach the disk before the name, so that a power failure leaves no empty file of that name.
+    file.flush()
+    os.fsync(file.fileno())
+    return DownloadedFile(Path(file.name), size, sha256, audio_format)
 
 
 def _is_json(head: bytes) -> bool:
     return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
-def _save_audio(
-    reply: Reply, file: BinaryIO, expected: audio.AudioFormat | None, max_bytes: int, request: Request
-) -> SavedBody:
-    head = reply.head(audio.HEAD_BYTES)
-    if audio.detect(head) is None or (expected and not expected.matches(head)):
-        wanted = expected.extension if expected else "audio"
-        # Not from the head, which may end within a token that the server quotes, and is then not known for one.
-        shown = reply.error_body()[:_SHOWN_BYTES]
-        raise RiffusionDownloadError(
-            f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {shown!r}'}",
-            transient=not head,
-        )
-    saved = reply.save(file, max_bytes=max_bytes)
-    _raise_if_cut(file, saved, request)
-    return saved
-
-
-def _raise_if_cut(file: BinaryIO, saved: SavedBody, request: Request) -> None:
-    def read_at(offset: int, length: int) -> bytes:
-        file.seek(offset)
-        return file.read(length)
-
-    declared = audio.declared_size(read_at)
-    if saved.size < declared:
-        raise RiffusionDownloadError(
-            f"{request}: the audio says it has {declared} bytes, and {saved.size} arrived", transient=True
-        )
-
-
 @contextmanager
-def _replacing(destination: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the destination's place when the block ends well, and vanishes when it does not."""
-    unfinished = destination.with_name(f".{destination.name[:32]}.{secrets.token_hex(4)}.part")
+def _removed_at_the_end(unfinished: Path) -> Iterator[BinaryIO]:
+    """Open a new file, and remove it afterwards unless it was renamed."""
     try:
         with unfinished.open("x+b") as file:
             yield file
-            _flush(file)
-        unfinished.replace(destination)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _flush(file: BinaryIO) -> None:
-    """Have the bytes on the disk before the name, so that a power failure leaves no empty file of that name."""
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,83 +1,107 @@
-"""The requests of the useapi.net Riffusion API v1, without any I/O; those that start songs stand in ``creation``."""
+"""The requests of the useapi.net Riffusion API v1, without I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
-PREFIX = "/v1/riffusion"
+from airflow_provider_riffusion.transport.request import Request
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, MAX_PROMPTS, PROMPT_RULES, SONG_ID, checked
+
+_PREFIX = "/v1/riffusion"
+
+#: Names of the API where they differ from the names of this provider.
+_JSON_KEYS = {"max_jobs": "maxJobs", "reply_url": "replyUrl", "reply_ref": "replyRef"}
 
 
-@dataclass(frozen=True)
-class Request:
+def create_request(parameters: Mapping[str, object]) -> Request:
+    """Return the create request for either kind of parameters; only a composition has ``prompts``."""
+    return compose_request(parameters) if "prompts" in parameters else prompt_request(parameters)
+
+
+def prompt_request(parameters: Mapping[str, object]) -> Request:
     """
-    A request to the API.
+    Return a POST music/create-prompt.
 
-    :param method: HTTP method
-    :param path: path below the connection's base URL
-    :param params: query parameters; None values are left out
-    :param json: body
+    :param parameters: by the names of :data:`PROMPT_RULES`
+    :raises RiffusionConfigurationError: a parameter is wrong; the message names it
     """
+    body = checked(PROMPT_RULES, {"instrumental": False, **parameters})
+    return Request("POST", f"{_PREFIX}/music/create-prompt", json=_with_json_keys(body))
 
-    method: str
-    path: str
-    params: Mapping[str, str | int | None] = field(default_factory=dict)
-    json: Mapping[str, object] | None = None
 
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+def compose_request(parameters: Mapping[str, object]) -> Request:
+    """
+    Return a POST music/create-compose.
+
+    :param parameters: by the names of :data:`COMPOSE_RULES`
+    :raises RiffusionConfigurationError: a parameter is wrong; the message names it
+    """
+    body = checked(COMPOSE_RULES, parameters)
+    for number, prompt in enumerate(body.pop("prompts"), start=1):
+        body[f"prompt_{number}"] = prompt.pop("text")
+        body |= {f"prompt_{number}_{key}": value for key, value in prompt.items() if value is not None}
+    return Request("POST", f"{_PREFIX}/music/create-compose", json=_with_json_keys(body))
+
+
+def prompts_of(request: Request) -> list[str]:
+    """Return the prompts of a create request, by which its songs can be told from others."""
+    names = ("prompt", *(f"prompt_{number}" for number in range(1, MAX_PROMPTS + 1)))
+    return [str(value) for name in names if (value := (request.json or {}).get(name))]
 
 
 def download_request(song_id: str, download_format: str, user_id: str | None) -> Request:
-    """Build the request for a song's audio or stems."""
-    params = {"id": song_id, "download_format": download_format, "user_id": user_id}
-    return Request("GET", f"{PREFIX}/music/download/", params)
+    """Return the request for a song's audio or stems."""
+    params = {"id": SONG_ID.check("song_id", song_id), "download_format": download_format, "user_id": user_id}
+    return Request("GET", f"{_PREFIX}/music/download/", params)
 
 
-def songs_request(
-    *, song_or_job_id: str | None = None, offset: int | None = None, limit: int | None = None, user_id: str | None
-) -> Request:
-    """Build the request for the songs of one id, or for one page of the library."""
-    params = {"id": song_or_job_id, "offset": offset, "limit": limit, "user_id": user_id}
-    return Request("GET", f"{PREFIX}/music/", params)
+def songs_request(song_or_job_id: str, user_id: str | None) -> Request:
+    """Return the request for a song, or for the songs of a job."""
+    return Request("GET", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_or_job_id), "user_id": user_id})
+
+
+def page_request(offset: int, limit: int, user_id: str | None) -> Request:
+    """Return the request for one page of the library."""
+    return Request("GET", f"{_PREFIX}/music/", {"offset": offset, "limit": limit, "user_id": user_id})
 
 
 def delete_song_request(song_id: str, user_id: str | None) -> Request:
-    """Build the request that deletes a song."""
-    return Request("DELETE", f"{PREFIX}/music/", {"id": song_id, "user_id": user_id})
+    """Return the request that deletes a song."""
+    return Request("DELETE", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_id), "user_id": user_id})
 
 
 def lyrics_request(prompt: str, lyrics: str | None, user_id: str | None) -> Request:
-    """Build the request that writes lyrics."""
-    body = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
-    return Request("POST", f"{PREFIX}/music/generate-lyrics", json=_without_none(body))
+    """Return the request that writes lyrics."""
+    parameters = {"prompt": prompt, "lyrics": lyrics, "user_id": user_id}
+    body = {name: value for name, value in parameters.items() if value is not None}
+    return Request("POST", f"{_PREFIX}/music/generate-lyrics", json=body)
 
 
 def accounts_request(user_id: str | None = None) -> Request:
-    """Build the request for all configured accounts, or for one."""
-    return Request("GET", f"{PREFIX}/accounts" + (f"/{quote(user_id, safe='')}" if user_id else ""))
+    """Return the request for all configured accounts, or for one."""
+    return Request("GET", f"{_PREFIX}/accounts" + (f"/{quote(user_id, safe='')}" if user_id else ""))
 
 
 def post_account_request(cookie: str, max_jobs: int) -> Request:
-    """Build the request that configures an account, or gives a fresh cookie to a broken one."""
-    return Request("POST", f"{PREFIX}/accounts", json={"cookie": cookie, "maxJobs": max_jobs})
+    """Return the request that configures an account, or gives a fresh cookie to a broken one."""
+    return Request("POST", f"{_PREFIX}/accounts", json={"cookie": cookie, "maxJobs": max_jobs})
 
 
 def scheduler_request() -> Request:
-    """Build the request for the jobs that run."""
-    return Request("GET", f"{PREFIX}/scheduler")
+    """Return the request for the vendor's job list."""
+    return Request("GET", f"{_PREFIX}/scheduler")
 
 
 def available_request() -> Request:
-    """Build the request for the free slots of all accounts."""
-    return Request("GET", f"{PREFIX}/scheduler/available")
+    """Return the request for the free slots of all accounts."""
+    return Request("GET", f"{_PREFIX}/scheduler/available")
 
 
 def delete_job_request(job_id: str) -> Request:
-    """Build the request that stops tracking a job."""
-    return Request("DELETE", f"{PREFIX}/scheduler/{quote(job_id, safe='')}")
+    """Return the request that takes a job off the vendor's job list."""
+    return Request("DELETE", f"{_PREFIX}/scheduler/{quote(job_id, safe='')}")
 
 
-def _without_none(body: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in body.items() if value is not None}
+def _with_json_keys(body: Mapping[str, object]) -> dict[str, object]:
+    return {_JSON_KEYS.get(name, name): value for name, value in body.items()}

@@ -23,7 +23,7 @@ from airflow_provider_riffusion.emulator import Account, Emulator, Song, example
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 from airflow_provider_riffusion.transport import retry as retries
-from airflow_provider_riffusion.useapi.riffusion import stems
+from airflow_provider_riffusion.useapi import download
 from tests.support.raw_server import ok, reply, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
@@ -583,7 +583,7 @@ def test_odd_json(connect: Callable[..., None], body: bytes) -> None:
 def test_the_size_of_a_stems_document_is_limited(
     emulator: Emulator, song_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stems, "MAX_JSON_BYTES", 5000)
+    monkeypatch.setattr(download, "_MAX_STEMS_JSON_BYTES", 5000)
     with pytest.raises(errors.RiffusionTooLargeError):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator, Song
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
-from airflow_provider_riffusion.operators import create_base as create_module
 from airflow_provider_riffusion.operators.riffusion import (
     RiffusionCreateComposeOperator,
     RiffusionCreatePromptOperator,
@@ -25,7 +24,8 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionListSongsOperator,
 )
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
-from airflow_provider_riffusion.tasks.waiting import songs_of_event
+from airflow_provider_riffusion.tasks import create_once
+from airflow_provider_riffusion.tasks.events import songs_of_event
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from tests.support.dag_runs import ROOT, outcomes_of, results_of, run_dag
 from tests.support.raw_server import NoTls, ok, reply, serve
@@ -404,7 +404,7 @@ def test_a_reply_that_names_ids_has_created_them(connect: Callable[..., None], s
 def test_a_create_of_an_uncertain_status_is_never_sent_twice(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(create_module, "_SEARCHES", 1)
+    monkeypatch.setattr(create_once, "LOOKS", 1)
     store = Store()
     emulator.fault("status", status=status, path=CREATE, body="empty")
     with pytest.raises(errors.RiffusionCreateUncertainError):
@@ -427,7 +427,7 @@ def test_a_create_of_an_uncertain_status_is_never_sent_twice(
 def test_a_reply_without_ids_is_a_lost_one(
     connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    monkeypatch.setattr(create_module, "_SEARCHES", 1)
+    monkeypatch.setattr(create_once, "LOOKS", 1)
     with serve(ok(body), ok(b"[]")) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionCreateUncertainError):
@@ -984,7 +984,7 @@ def test_a_kill_gets_through_when_all_polls_hang(emulator: Emulator, connect: Ca
 
 
 def test_events_survive_json() -> None:
-    from airflow_provider_riffusion.tasks.waiting import event_of_error
+    from airflow_provider_riffusion.tasks.events import event_of_error
 
     error = errors.RiffusionPendingError("m", http_status=596, code="c", api_message="a", request="r", retry_after=2.0)
     with pytest.raises(errors.RiffusionPendingError) as caught:

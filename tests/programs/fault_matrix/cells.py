@@ -77,7 +77,7 @@ _PAUSES: list[float] = []
 
 def set_up() -> None:
     """Make this process fit for cells: pauses are noted instead of made, names and log lines are ours."""
-    retries.MAX_BACKOFF = 0.01
+    retries.MAX_BACKOFF_SECONDS = 0.01
     tenacity.sleep_using_event = lambda event: _PAUSES.append
     NAMES.install()
     LOG.install()

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_riffusion.emulator import Emulator, Song
-from airflow_provider_riffusion.emulator.faults import FAULTS
+from airflow_provider_riffusion.emulator.server.faults import FAULTS
 from tests.programs.soak.deployment import Deployment
 from tests.programs.soak.plan import FORMATS
 from tests.programs.soak.report import Report

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from airflow_provider_riffusion.emulator import Emulator
-from airflow_provider_riffusion.emulator.faults import REDIRECT_LOOP_PATH
+from airflow_provider_riffusion.emulator.server.faults import REDIRECT_LOOP_PATH
 from tests.programs.soak.deployment import Deployment
 from tests.programs.soak.memory import MemoryWatch, fifths, read_peaks
 from tests.programs.soak.plan import STRIKES, PlannedSong

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_riffusion.emulator import Song
-from airflow_provider_riffusion.emulator.faults import FAULTS
+from airflow_provider_riffusion.emulator.server.faults import FAULTS
 
 FORMATS = ("mp3", "wav", "stems")
 PROBABILITY = 0.05

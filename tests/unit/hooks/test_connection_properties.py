@@ -28,6 +28,7 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.hooks.connection import ConnectionSettings, is_loopback
 from airflow_provider_riffusion.transport import urls as targets
 from airflow_provider_riffusion.transport.client import Client
+from airflow_provider_riffusion.transport.request import Request
 from tests.support.strategies import TOKEN, any_text, check_error, json_values, mutated, outcome
 
 SIGNATURE = "s3cr3t-signature"
@@ -171,7 +172,7 @@ def echoes(draw: st.DrawFn) -> tuple[str, str]:
 @example(echo=("abababab", "ababababababab"))
 def test_a_hidden_token_is_in_no_text(echo: tuple[str, str]) -> None:
     token, text = echo
-    settings = ConnectionSettings("https://api.useapi.net", token)
+    settings = ConnectionSettings(base_url="https://api.useapi.net", token=token)
     hidden = settings.hide_token(text)
     for form in forms_of(token):
         assert form not in hidden
@@ -185,7 +186,7 @@ def test_a_hidden_token_is_in_no_text(echo: tuple[str, str]) -> None:
 def test_a_hidden_token_is_in_no_part_of_an_error(echo: tuple[str, str], error_class: type[RiffusionApiError]) -> None:
     token, text = echo
     error = error_class(text, http_status=400, code=text, api_message=text, request=text, retry_after=1.0)
-    ConnectionSettings("https://api.useapi.net", token).hide_token_in(error)
+    ConnectionSettings(base_url="https://api.useapi.net", token=token).hide_token_in(error)
     for part in (str(error), *map(str, vars(error).values())):
         assert not any(form in part for form in forms_of(token))
     assert (error.http_status, error.retry_after) == (400, 1.0)
@@ -266,8 +267,8 @@ def test_any_location_is_joined(url: str, location: str) -> None:
 @example(url="https://h:99999/")
 @example(url=f"https://\ud800/{SIGNATURE[:0]}")
 def test_any_url_is_fetched_or_is_a_documented_error(url: str) -> None:
-    client = Client(ConnectionSettings("https://api.useapi.net", TOKEN))
+    client = Client(ConnectionSettings(base_url="https://api.useapi.net", token=TOKEN))
     with pytest.raises((RiffusionDownloadError, RiffusionConnectionError)) as caught:
-        client.get(url, lambda reply: None, authenticated=False, attempts=1)
+        client.get(Request("GET", "/", location=url), lambda response: None, attempts=1)
     check_error(caught.value)
     assert SIGNATURE not in str(caught.value)

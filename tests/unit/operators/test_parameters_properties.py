@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from airflow_provider_riffusion.operators.download import RiffusionDownloadOpera
 from airflow_provider_riffusion.operators.library import RiffusionDeleteSongOperator, RiffusionListSongsOperator
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
 from airflow_provider_riffusion.storage import manifest as stem_set
-from airflow_provider_riffusion.storage.manifest import StoredFile
-from airflow_provider_riffusion.storage.storage import StorageLocation
+from airflow_provider_riffusion.storage.location import StorageLocation
+from airflow_provider_riffusion.storage.manifest import StemFile
 from airflow_provider_riffusion.tasks.base import is_template
-from airflow_provider_riffusion.useapi.riffusion.responses import is_song_id
+from airflow_provider_riffusion.useapi.prompts import is_song_id
 from tests.support.strategies import any_text, json_values, mutated, outcome, plain_text
 
 # --- where files go
@@ -63,7 +62,7 @@ def test_a_storage_path_is_taken_apart_or_refused(storage_path: str, conn_id: st
 
 
 stored_files = st.builds(
-    StoredFile,
+    StemFile,
     name=plain_text,
     path=st.from_regex(r"[a-z0-9-]{1,40}\.(m4a|mp3)", fullmatch=True),
     size=st.integers(1, 10**9),
@@ -84,13 +83,13 @@ class OneManifest:
         return self._content
 
 
-def read_manifest(content: bytes) -> list[StoredFile] | None:
+def read_manifest(content: bytes) -> list[StemFile] | None:
     return stem_set.read_manifest(OneManifest(content), "song.stems")
 
 
 @given(files=st.lists(stored_files, max_size=4))
-def test_a_manifest_is_read_as_it_was_written(files: list[StoredFile]) -> None:
-    document = {"song_id": "song", "files": [asdict(file) for file in files]}
+def test_a_manifest_is_read_as_it_was_written(files: list[StemFile]) -> None:
+    document = {"song_id": "song", "files": files}
     assert read_manifest(json.dumps(document).encode()) == files
 
 
@@ -111,12 +110,12 @@ manifests = st.fixed_dictionaries(
 @example(content=b'{"files": [{"name": "x", "path": "..", "size": 1, "sha256": "0"}]}')
 def test_a_manifest_of_anybody_names_only_files_of_its_own_folder(content: bytes) -> None:
     for file in read_manifest(content) or ():
-        path = Path("/songs/set", file.path)
+        path = Path("/songs/set", file["path"])
         assert path.parent == Path("/songs/set")
-        assert file.path == path.name
-        assert file.path.isprintable()
-        assert file.size >= 0
-        assert file.path not in ("..", "manifest.json")
+        assert file["path"] == path.name
+        assert file["path"].isprintable()
+        assert file["size"] >= 0
+        assert file["path"] not in ("..", "manifest.json")
 
 
 # --- parameters
@@ -235,7 +234,8 @@ def test_any_parameter_is_taken_or_named(name: str, data: st.DataObject) -> None
     elif parameter == "created_after" and taken is not None:
         assert isinstance(taken, str | datetime)
     if name in ("prompt", "compose"):
-        request = found._request(user_id="user-1")
+        found.user_id = found.user_id or "user-1"
+        request = found._request("reference")
         json.dumps(request.json, allow_nan=False)
         assert None not in request.json.values()
 
@@ -248,5 +248,6 @@ def test_all_that_jinja_would_fill_in_is_a_template(values: list[Any], text: str
     except jinja2.TemplateSyntaxError:
         is_plain = False
     assert is_template(text) or is_plain
-    assert is_template(values) is is_template(tuple(values)) is is_template({"x": values}) is is_template(*values)
+    assert is_template(values) is is_template(tuple(values)) is is_template({"x": values})
+    assert is_template(values) is any(map(is_template, values))
     assert is_template([*values, {"deep": ["{{ ds }}"]}])

@@ -21,19 +21,13 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionStemsError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
+from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
 from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import (
-    Outcome,
-    SongSummary,
-    Waiter,
-    decide,
-    event_of,
-    event_of_error,
-    songs_of_event,
-    summary_of,
-)
+from airflow_provider_riffusion.tasks.waiting import Waiter
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from airflow_provider_riffusion.useapi.riffusion.responses import Song, is_song_id
+from airflow_provider_riffusion.useapi.models import Song, SongSummary, summary_of
+from airflow_provider_riffusion.useapi.prompts import is_song_id
+from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
 from tests.support.strategies import (
     any_text,
     check_json,
@@ -50,8 +44,13 @@ ERRORS = sorted(
     key=lambda value: value.__name__,
 )
 
+
+def song(status: str | None, **fields: Any) -> Song:
+    return Song(status=status, state=state_of_status(status), **fields)
+
+
 songs = st.builds(
-    Song,
+    song,
     id=song_ids,
     status=st.sampled_from(["completed", "complete", "queued", "failed", "moderated", None]) | plain_text,
     title=st.none() | plain_text,
@@ -167,18 +166,18 @@ def test_a_trigger_is_made_again_from_what_it_serializes(arguments: dict[str, An
     deadline=st.integers(0, 4),
     failures=st.integers(0, 6),
 )
-@example(polled=[[Song(f"{number}" * 100, "failed\x1b") for number in range(200)]], now=0, deadline=1, failures=0)
+@example(polled=[[song("failed\x1b", id=f"{number}" * 100) for number in range(200)]], now=0, deadline=1, failures=0)
 def test_any_poll_ends_the_waiting_or_does_not(
     polled: list[list[Song]] | RiffusionError, now: int, deadline: int, failures: int
 ) -> None:
     ids = [f"song-{number}" for number in range(len(polled) if isinstance(polled, list) else 100)]
     found = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled, now=now))
     if isinstance(polled, list):
-        assert decide(polled[::-1], now=now, deadline=deadline) is decide(polled, now=now, deadline=deadline)
+        backwards = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled[::-1], now=now))
+        assert type(backwards) is type(found)
         known = [song for shown in polled for song in shown]
         is_done = bool(polled) and all(polled) and all(song.is_completed for song in known)
         assert isinstance(found, list) is is_done
-        assert (decide(polled, now=now, deadline=deadline) is Outcome.DONE) is is_done
     if isinstance(found, list):
         assert [song["id"] for song in found] == list(dict.fromkeys(song.id for song in known))
     elif found is None:

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_riffusion import exceptions as errors
+from airflow_provider_riffusion.useapi import errors as useapi_errors
+from airflow_provider_riffusion.useapi import models, prompts
 from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
-from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.riffusion import responses
 
 REQUEST = api_requests.download_request("song", "mp3", "user-1")
 
 
 def error_of(status: int, body: Any = b"") -> errors.RiffusionApiError:
-    return api.error_of(status, body if isinstance(body, bytes) else json.dumps(body).encode(), REQUEST)
+    return useapi_errors.error_of(status, body if isinstance(body, bytes) else json.dumps(body).encode(), REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_every_error_envelope_is_read(body: Any, code: object, message: str) -> 
 
 def test_a_pending_error_tells_a_human_what_to_do() -> None:
     error = error_of(596, b"<html>")
-    for part in ("596", "fresh cookie", api.ACCOUNTS_PAGE, "user-1"):
+    for part in ("596", "fresh cookie", useapi_errors.ACCOUNTS_PAGE, "user-1"):
         assert part in str(error)
 
 
@@ -96,7 +98,7 @@ def test_a_pending_error_tells_a_human_what_to_do() -> None:
 )
 def test_json_instead_of_audio_is_an_error(body: Any, error_class: type) -> None:
     with pytest.raises(errors.RiffusionApiError) as caught:
-        api.parse_download_url(body, REQUEST)
+        responses.parse_download_url(body, REQUEST)
     assert type(caught.value) is error_class
 
 
@@ -106,7 +108,7 @@ def test_a_flagged_reply_is_moderation_whatever_its_status() -> None:
 
 
 def test_songs_are_read_and_odd_fields_become_none() -> None:
-    songs = api.parse_songs(
+    songs = responses.parse_songs(
         [
             {"id": "a", "status": "completed", "title": "T", "duration_s": 12, "created_at": "2025-01-01"},
             {"id": "b", "status": 7, "title": None, "duration_s": "long", "new_field": {}},
@@ -120,32 +122,32 @@ def test_songs_are_read_and_odd_fields_become_none() -> None:
         REQUEST,
     )
     assert songs == [
-        api.Song("a", "completed", "T", "2025-01-01", 12.0),
-        api.Song("b"),
-        api.Song("c"),
-        api.Song("d"),
+        models.Song("a", "completed", models.SongState.COMPLETED, "T", "2025-01-01", 12.0),
+        models.Song("b"),
+        models.Song("c"),
+        models.Song("d"),
     ]
     assert [song.is_completed for song in songs] == [True, False, False, False]
-    assert api.Song("x", "complete").is_completed
+    assert responses.parse_songs([{"id": "x", "status": "complete"}], REQUEST)[0].is_completed
 
 
 def test_a_single_song_is_a_list_of_one() -> None:
-    assert api.parse_songs({"id": "a", "error": "generation failed"}, REQUEST) == [api.Song("a")]
+    assert responses.parse_songs({"id": "a", "error": "generation failed"}, REQUEST) == [models.Song("a")]
 
 
 @pytest.mark.parametrize("payload", [None, "text", 3, {"songs": 1}])
 def test_something_else_than_songs_is_an_error(payload: Any) -> None:
-    with pytest.raises(errors.RiffusionApiError, match="not a list of songs"):
-        api.parse_songs(payload, REQUEST)
+    with pytest.raises(errors.RiffusionApiError, match="expected a list of songs"):
+        responses.parse_songs(payload, REQUEST)
 
 
 def test_an_error_with_status_200_is_that_error_everywhere() -> None:
     with pytest.raises(errors.RiffusionPendingError):
-        api.parse_songs({"error": "pending error"}, REQUEST)
+        responses.parse_songs({"error": "pending error"}, REQUEST)
     with pytest.raises(errors.RiffusionUnauthorizedError):
-        api.parse_accounts({"error": "x", "code": 401}, REQUEST)
+        responses.parse_accounts({"error": "x", "code": 401}, REQUEST)
     with pytest.raises(errors.RiffusionApiError, match="bad"):
-        api.parse_accounts({"error": {"code": 499, "message": "bad"}}, REQUEST)
+        responses.parse_accounts({"error": {"code": 499, "message": "bad"}}, REQUEST)
 
 
 def test_accounts_are_read() -> None:
@@ -155,25 +157,25 @@ def test_accounts_are_read() -> None:
         "u3": {"error": {"message": "expired"}},
         "u4": {"error": ""},
     }
-    assert api.parse_accounts(payload, REQUEST) == [
-        api.Account("u1", 3),
-        api.Account("u2", None, "pending"),
-        api.Account("u3", None, "expired"),
-        api.Account("u4", None, "unknown error"),
+    assert responses.parse_accounts(payload, REQUEST) == [
+        models.Account("u1", 3),
+        models.Account("u2", None, "pending"),
+        models.Account("u3", None, "expired"),
+        models.Account("u4", None, "unknown error"),
     ]
 
 
 @pytest.mark.parametrize("payload", [None, [], {"u1": "text"}])
 def test_something_else_than_accounts_is_an_error(payload: Any) -> None:
-    with pytest.raises(errors.RiffusionApiError, match="not an object of accounts"):
-        api.parse_accounts(payload, REQUEST)
+    with pytest.raises(errors.RiffusionApiError, match="expected an object of accounts"):
+        responses.parse_accounts(payload, REQUEST)
 
 
 @pytest.mark.parametrize("song_id", ["a", "A1-b_c.d", "x" * 128, "8c7e0d0e-2b0a-4f5e-9d2f-0b5c1d2e3f40"])
 def test_song_ids(song_id: str) -> None:
-    assert api.is_song_id(song_id)
+    assert prompts.is_song_id(song_id)
 
 
 @pytest.mark.parametrize("song_id", ["", "../x", "/x", ".x", "-x", "x" * 129, "a\n", "a\0", "a b", "ä", None, 5])
 def test_what_is_no_song_id(song_id: object) -> None:
-    assert not api.is_song_id(song_id)
+    assert not prompts.is_song_id(song_id)

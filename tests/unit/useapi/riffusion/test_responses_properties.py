@@ -18,11 +18,15 @@ from hypothesis import strategies as st
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.audio import formats as audio
-from airflow_provider_riffusion.tasks.waiting import event_of_error, summary_of
+from airflow_provider_riffusion.parameters import parse_time
+from airflow_provider_riffusion.tasks.events import event_of_error
+from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.retry import parse_retry_after
+from airflow_provider_riffusion.useapi import errors as useapi_errors
+from airflow_provider_riffusion.useapi import models, prompts
 from airflow_provider_riffusion.useapi.client import parse_json
-from airflow_provider_riffusion.useapi.riffusion import creation
-from airflow_provider_riffusion.useapi.riffusion import responses as api
+from airflow_provider_riffusion.useapi.models import summary_of
+from airflow_provider_riffusion.useapi.riffusion import responses
 from tests.support.strategies import (
     REQUEST,
     any_text,
@@ -39,7 +43,7 @@ from tests.unit.audio.test_formats import ID3, ID3_WITH_FOOTER, make_mp3, make_w
 maybe_text = st.none() | plain_text
 counts = st.none() | st.integers(0, 100)
 songs = st.builds(
-    api.Song,
+    lambda status, **fields: models.Song(status=status, state=responses.state_of(status), **fields),
     id=song_ids,
     status=st.sampled_from(["completed", "complete", "queued", "generating_audio", "Failed", "odd"]) | maybe_text,
     title=maybe_text,
@@ -54,9 +58,9 @@ songs = st.builds(
 )
 #: A reply with only such keys is an error.
 user_ids = plain_text.filter(lambda user_id: user_id not in ("error", "message", "code"))
-accounts = st.builds(api.Account, user_id=user_ids, max_jobs=counts, error=maybe_text)
-jobs = st.builds(api.Job, id=song_ids, user_id=maybe_text, started=maybe_text, reply_ref=maybe_text)
-slots = st.builds(api.Slots, user_id=plain_text, max_jobs=counts, executing=counts, available=counts)
+accounts = st.builds(models.Account, user_id=user_ids, max_jobs=counts, error=maybe_text)
+jobs = st.builds(models.Job, id=song_ids, user_id=maybe_text, started=maybe_text, reply_ref=maybe_text)
+slots = st.builds(models.Slots, user_id=plain_text, max_jobs=counts, executing=counts, available=counts)
 
 envelopes = st.one_of(
     st.fixed_dictionaries({"error": plain_text}, optional={"code": st.integers(100, 999) | plain_text}),
@@ -66,16 +70,16 @@ envelopes = st.one_of(
 )
 
 
-def account_document(account: api.Account) -> dict[str, Any]:
+def account_document(account: models.Account) -> dict[str, Any]:
     document: dict[str, Any] = {"user_id": account.user_id, "maxJobs": account.max_jobs, "jwt": {"expires_at": 1}}
     return document if account.error is None else {**document, "error": account.error}
 
 
-def job_document(job: api.Job) -> dict[str, Any]:
+def job_document(job: models.Job) -> dict[str, Any]:
     return {"job_id": job.id, "user_id": job.user_id, "started": job.started, "replyRef": job.reply_ref}
 
 
-def slots_document(slot: api.Slots) -> dict[str, Any]:
+def slots_document(slot: models.Slots) -> dict[str, Any]:
     return {
         "user_id": slot.user_id,
         "maxJobs": slot.max_jobs,
@@ -99,14 +103,14 @@ created_documents = st.one_of(
 )
 
 PARSERS: dict[str, tuple[Callable[..., object], st.SearchStrategy[Any]]] = {
-    "songs": (api.parse_songs, lists_of_songs | song_documents),
-    "accounts": (api.parse_accounts, objects_of_accounts),
-    "account": (api.parse_account, account_documents | objects_of_accounts),
-    "jobs": (api.parse_jobs, lists_of_jobs),
-    "slots": (api.parse_available, objects_of_slots),
-    "lyrics": (api.parse_lyrics, st.fixed_dictionaries({"lyrics": plain_text})),
-    "created": (creation.parse_created, created_documents),
-    "download url": (api.parse_download_url, st.just({"url": "https://files.example/a?sig=1"})),
+    "songs": (responses.parse_songs, lists_of_songs | song_documents),
+    "accounts": (responses.parse_accounts, objects_of_accounts),
+    "account": (responses.parse_account, account_documents | objects_of_accounts),
+    "jobs": (responses.parse_jobs, lists_of_jobs),
+    "slots": (responses.parse_available, objects_of_slots),
+    "lyrics": (responses.parse_lyrics, st.fixed_dictionaries({"lyrics": plain_text})),
+    "created": (responses.parse_created, created_documents),
+    "download url": (responses.parse_download_url, st.just({"url": "https://files.example/a?sig=1"})),
 }
 
 
@@ -138,13 +142,13 @@ bodies = st.one_of(
 @example(status=400, body=b'{"error": "x", "code": "\\u0000%s"}' % (b"9" * 60_000), user_id=None)
 @example(status=596, body=b'{"error": "%s"}' % (b"x" * 9000), user_id="u" * 1024)
 def test_any_reply_that_is_an_error_is_a_documented_one(status: int, body: bytes, user_id: str | None) -> None:
-    request = api.Request("GET", "/v1/riffusion/music/", {"user_id": user_id})
-    error = api.error_of(status, body, request, retry_after=1.5)
+    request = Request("GET", "/v1/riffusion/music/", {"user_id": user_id})
+    error = useapi_errors.error_of(status, body, request, retry_after=1.5)
     check_error(error)
     assert (error.http_status, error.request, error.retry_after) == (status, str(request), 1.5)
     assert not (error.transient and isinstance(error, AirflowFailException)), "what ends a task must not be repeated"
     assert isinstance(error, errors.RiffusionPendingError) or status != 596
-    assert error.transient <= (status in (*api.TRANSIENT_STATUSES, 200))
+    assert error.transient <= (status in (*useapi_errors.TRANSIENT_STATUSES, 200))
 
 
 @given(text=plain_text, code=st.integers(400, 599))
@@ -158,21 +162,19 @@ def test_every_envelope_of_a_message_says_the_same(text: str, code: int) -> None
         {"error": {"message": text, "code": code}},
         {"error": {"error": text, "code": code}, "code": 400},
     ]
-    found = [api.error_of(code, json.dumps(document).encode(), REQUEST) for document in documents]
+    found = [useapi_errors.error_of(code, json.dumps(document).encode(), REQUEST) for document in documents]
     assert {(type(error), error.message, error.code, str(error)) for error in found} == {
         (type(found[0]), text, code, str(found[0]))
     }
-    assert api.error_of(code, json.dumps({"code": f"{code}0"}).encode(), REQUEST).code == f"{code}0"
+    assert useapi_errors.error_of(code, json.dumps({"code": f"{code}0"}).encode(), REQUEST).code == f"{code}0"
     # With status 200 the status stands in the body.
     for document in documents:
-        with pytest.raises(errors.RiffusionApiError) as caught:
-            api.raise_if_error(document, REQUEST)
-        assert type(caught.value) is type(found[0])
+        assert type(useapi_errors.error_in(document, REQUEST)) is type(found[0])
 
 
 @given(payload=mutated(song_documents | objects_of_accounts | envelopes) | json_values)
 def test_only_what_says_error_is_an_error(payload: Any) -> None:
-    found = outcome(lambda: api.raise_if_error(payload, REQUEST))
+    found = outcome(lambda: useapi_errors.error_in(payload, REQUEST))
     if not isinstance(payload, dict) or not payload.keys() & {"error", "message", "code", "is_flagged"}:
         assert found is None
     elif payload.get("error") or payload.get("is_flagged") is True:
@@ -182,7 +184,7 @@ def test_only_what_says_error_is_an_error(payload: Any) -> None:
 def test_json_of_any_depth_is_a_documented_error() -> None:
     for depth in range(1, sys.getrecursionlimit() + 1):
         for document in (b"[" * depth + b"]" * depth, b'{"error":' * depth + b"1" + b"}" * depth):
-            check_error(api.error_of(400, b'{"error": %s}' % document, REQUEST))
+            check_error(useapi_errors.error_of(400, b'{"error": %s}' % document, REQUEST))
 
 
 @given(body=bodies, cut=st.integers(0, 200))
@@ -200,14 +202,14 @@ noise = json_values.filter(lambda value: not isinstance(value, dict) or not valu
 
 
 @given(expected=st.lists(songs, max_size=3), unusable=st.lists(noise, max_size=3))
-def test_songs_are_read_whatever_stands_between_them(expected: list[api.Song], unusable: list[Any]) -> None:
-    assert api.parse_songs([*unusable, *map(asdict, expected), *unusable], REQUEST) == expected
+def test_songs_are_read_whatever_stands_between_them(expected: list[models.Song], unusable: list[Any]) -> None:
+    assert responses.parse_songs([*unusable, *map(asdict, expected), *unusable], REQUEST) == expected
 
 
 @given(text=st.builds("".join, st.tuples(any_text | st.just(""), song_ids, any_text | st.just(""))))
 @example(text="a\n")
 def test_an_id_is_harmless_in_a_query_and_in_a_file_name(text: str) -> None:
-    if api.is_song_id(text):
+    if prompts.is_song_id(text):
         assert set(text) <= set(f"{string.ascii_letters}{string.digits}._-")
         assert text[0].isalnum()
         assert len(f"{text}.stems.unknown.json") <= 255
@@ -217,49 +219,49 @@ def test_an_id_is_harmless_in_a_query_and_in_a_file_name(text: str) -> None:
 @example(payload=[{"id": "a", "duration_s": 10**400}, {"id": "b", "duration_s": float("inf")}])
 @example(payload=[{"id": "a", "title": "cut in an emoji \ud83d", "status": "x" * 100_000, "share_url": "\0"}])
 def test_a_song_can_be_asked_for_and_its_summary_can_be_stored(payload: Any) -> None:
-    found = outcome(lambda: api.parse_songs(payload, REQUEST))
+    found = outcome(lambda: responses.parse_songs(payload, REQUEST))
     for song in found if isinstance(found, list) else []:
-        assert api.is_song_id(song.id)
+        assert prompts.is_song_id(song.id)
         assert not (song.is_completed and song.is_failed)
         check_json(summary_of(song))
 
 
 @given(expected=st.lists(accounts, max_size=3, unique_by=lambda account: account.user_id))
-def test_accounts_are_read(expected: list[api.Account]) -> None:
+def test_accounts_are_read(expected: list[models.Account]) -> None:
     payload = {account.user_id: account_document(account) for account in expected}
-    found = api.parse_accounts(payload, REQUEST)
+    found = responses.parse_accounts(payload, REQUEST)
     assert [(account.user_id, account.max_jobs) for account in found] == [
         (account.user_id, account.max_jobs) for account in expected
     ]
     assert [account.error is None for account in found] == [account.error is None for account in expected]
     for account in expected:
-        assert api.parse_account(account_document(account), REQUEST).user_id == account.user_id
-    check_error(api.broken_accounts_error(found))
+        assert responses.parse_account(account_document(account), REQUEST).user_id == account.user_id
+    check_error(useapi_errors.broken_accounts_error(found, REQUEST))
 
 
 @given(payload=mutated(objects_of_accounts))
 @example(payload={f"u{number}\x1b": {"error": "x" * 60} for number in range(50)})
 def test_broken_accounts_of_any_reply_are_one_error(payload: Any) -> None:
-    found = outcome(lambda: api.parse_accounts(payload, REQUEST))
+    found = outcome(lambda: responses.parse_accounts(payload, REQUEST))
     if isinstance(found, list):
-        error = api.broken_accounts_error(found)
+        error = useapi_errors.broken_accounts_error(found, REQUEST)
         check_error(error)
         check_json(event_of_error(error))
 
 
 @given(expected=st.lists(jobs, max_size=3), unusable=st.lists(noise, max_size=3))
-def test_jobs_are_read_whatever_stands_between_them(expected: list[api.Job], unusable: list[Any]) -> None:
-    assert api.parse_jobs([*unusable, *map(job_document, expected)], REQUEST) == expected
+def test_jobs_are_read_whatever_stands_between_them(expected: list[models.Job], unusable: list[Any]) -> None:
+    assert responses.parse_jobs([*unusable, *map(job_document, expected)], REQUEST) == expected
 
 
 @given(expected=st.lists(slots, max_size=3), unusable=st.lists(noise, max_size=3))
-def test_slots_are_read_whatever_stands_between_them(expected: list[api.Slots], unusable: list[Any]) -> None:
-    assert api.parse_available({"available": [*map(slots_document, expected), *unusable]}, REQUEST) == expected
+def test_slots_are_read_whatever_stands_between_them(expected: list[models.Slots], unusable: list[Any]) -> None:
+    assert responses.parse_available({"available": [*map(slots_document, expected), *unusable]}, REQUEST) == expected
 
 
 @given(lyrics=plain_text, others=st.dictionaries(any_text, json_values, max_size=2))
 def test_lyrics_are_read_whatever_stands_beside_them(lyrics: str, others: dict[str, Any]) -> None:
-    assert api.parse_lyrics({**others, "lyrics": lyrics}, REQUEST) == lyrics
+    assert responses.parse_lyrics({**others, "lyrics": lyrics}, REQUEST) == lyrics
 
 
 @given(expected=st.lists(song_ids, min_size=1, max_size=4, unique=True), unusable=st.lists(noise, max_size=2))
@@ -270,24 +272,24 @@ def test_created_ids_are_read_from_every_shape(expected: list[str], unusable: li
     jobs = [{"job_id": song_or_job_id, "id": 7} for song_or_job_id in expected]
     for listed in ([*unusable, *entries], [*entries, *entries], [*jobs, *unusable]):
         for payload in (listed, {"jobs": listed}, {"songs": listed}, {"jobs": listed, "error": "too late"}):
-            assert creation.parse_created(payload, REQUEST) == expected
+            assert responses.parse_created(payload, REQUEST) == expected
     for payload in ({"job_id": expected[0]}, {"id": expected[0], "job_id": 7}, {"jobs": [], "job_id": expected[0]}):
-        assert creation.parse_created(payload, REQUEST) == expected[:1]
+        assert responses.parse_created(payload, REQUEST) == expected[:1]
 
 
 @given(payload=mutated(created_documents | envelopes) | json_values)
 def test_created_ids_can_be_asked_for(payload: Any) -> None:
-    found = outcome(lambda: creation.parse_created(payload, REQUEST))
+    found = outcome(lambda: responses.parse_created(payload, REQUEST))
     if isinstance(found, list):
-        assert all(map(api.is_song_id, found))
+        assert all(map(prompts.is_song_id, found))
         assert len(set(found)) == len(found)
 
 
 @given(url=plain_text, payload=json_values)
 @example(url="x", payload=["https://files.example/a?sig=1"])
 def test_a_download_url_is_returned_and_never_shown(url: str, payload: Any) -> None:
-    assert api.parse_download_url({"url": url, "message": payload}, REQUEST) == url
-    found = outcome(lambda: api.parse_download_url([payload, url], REQUEST))
+    assert responses.parse_download_url({"url": url, "message": payload}, REQUEST) == url
+    found = outcome(lambda: responses.parse_download_url([payload, url], REQUEST))
     assert isinstance(found, errors.RiffusionApiError)
     assert "sig=1" not in str(found)
 
@@ -301,13 +303,13 @@ time_texts = times.map(datetime.isoformat) | times.map(lambda moment: moment.iso
 @given(moment=times)
 def test_a_time_is_read_as_it_was_written(moment: datetime) -> None:
     expected = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    assert api.parse_time(moment) == api.parse_time(moment.isoformat()) == expected
+    assert parse_time(moment) == parse_time(moment.isoformat()) == expected
 
 
 @given(texts=st.lists(time_texts | st.none(), max_size=4))
 @example(texts=["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_any_times_can_be_compared(texts: list[str | None]) -> None:
-    found = [moment for text in texts if (moment := api.parse_time(text)) is not None]
+    found = [moment for text in texts if (moment := parse_time(text)) is not None]
     assert sorted(found) == sorted(found, key=datetime.timestamp)
 
 

@@ -99,7 +99,7 @@ def test_names_stay_inside_their_folder_and_apart() -> None:
     names = [stem.name for stem in parse({"stems": dict.fromkeys(raw, TEXT)})]
     assert len({name.casefold() for name in names}) == len(raw)
     for name in names:
-        assert 0 < len(name) <= stems.MAX_NAME_LENGTH + 3
+        assert 0 < len(name) <= stems.MAX_NAME_CHARS + 3
         assert not set(name) & set("/\\\0")
         assert not name.startswith(".")
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from io import BytesIO
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
-    RiffusionDownloadError,
-    RiffusionError,
     RiffusionStemsError,
 )
-from airflow_provider_riffusion.useapi.download import _decode_stem
 from airflow_provider_riffusion.useapi.riffusion import stems
 from tests.support.strategies import REQUEST, any_text, json_values, mutated, outcome, plain_text
 from tests.unit.useapi.riffusion.test_stems import AUDIO, TEXT, URL
@@ -137,8 +135,9 @@ def test_the_bytes_of_every_shape_are_found(
 )
 @example(text=TEXT + "\ud800")
 @example(text="data:audio/mp4," + TEXT)
-def test_damaged_audio_is_a_download_error(text: str) -> None:
-    with BytesIO() as file:
-        found = outcome(lambda: _decode_stem(stems.Stem("vocals", text=text), file, REQUEST))
-    assert not isinstance(found, RiffusionError) or type(found) is RiffusionDownloadError
-    assert TEXT[:40] not in str(found)
+def test_damaged_audio_is_bytes_or_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        assert isinstance(stems.Stem("vocals", text=text).decode(), bytes)
+    with pytest.raises(ValueError, match=r".") as caught:
+        stems.Stem("vocals", text=f"{TEXT}\ud800").decode()
+    assert TEXT[:40] not in str(caught.value)

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_riffusion.emulator.models import Account, Settings, Song, iso_time
-from airflow_provider_riffusion.emulator.replies import RefusedError
-
-PENDING_STATUS = 596
-PENDING_MESSAGE = (
-    "Your Riffusion account has pending error. Please address this issue at "
-    "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts before making any new API calls."
-)
-_BROKEN_ACCOUNT = "Unable to refresh cookie"
+from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.server.response import RefusedError, iso_time
 
 
 @dataclass
 class Job:
-    """A generation that runs or ran."""
+    """
+    A generation that runs or ran.
 
-    id: str
+    :param seconds: seconds that the generation takes
+    :param final_status: the status word that its songs end with
+    :param reply: the create request's ``replyUrl`` and ``replyRef``, which only the vendor's job list shows [D]
+    :param tracked: whether the vendor's job list shows it while it runs
+    """
+
     user_id: str
-    started: datetime
-    started_monotonic: float
     seconds: float
     final_status: str
     song_ids: tuple[str, ...]
-    reply_url: str | None
-    reply_ref: str | None
+    reply: Mapping[str, str | None]
     tracked: bool = True
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _started_monotonic: float = field(default_factory=time.monotonic)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.started_monotonic
+        return time.monotonic() - self._started_monotonic
 
     @property
     def status(self) -> str:
@@ -55,48 +53,47 @@ class Job:
         return self.tracked and self.elapsed < self.seconds
 
     def as_json(self) -> dict[str, Any]:
-        """Return the job as the scheduler shows it [D]; the form of ``elapsed`` is [?]."""
+        """Return the job as the vendor's job list shows it [D]; the form of ``elapsed`` is [?]."""
         minutes, seconds = divmod(int(self.elapsed), 60)
         return {
             "job_id": self.id,
             "user_id": self.user_id,
             "started": iso_time(self.started),
             "elapsed": f"{minutes:02}:{seconds:02}",
-            "replyUrl": self.reply_url,
-            "replyRef": self.reply_ref,
+            **self.reply,
         }
 
 
-@dataclass
 class State:
-    """Accounts, songs and jobs behind one lock; every public method may be called from any thread."""
+    """
+    Accounts, songs and jobs behind one lock; every public method may be called from any thread.
 
-    token: str
-    initial_settings: Settings
-    initial_accounts: tuple[Account, ...]
-    initial_songs: tuple[Song, ...]
-    settings: Settings = field(init=False)
-    _accounts: dict[str, Account] = field(default_factory=dict)
-    _songs: dict[str, Song] = field(default_factory=dict)
-    _jobs: dict[str, Job] = field(default_factory=dict)
-    _job_of: dict[str, Job] = field(default_factory=dict)
-    _used_cookies: set[str] = field(default_factory=set)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    :param settings: how the service behaves, until they are changed
+    :param accounts: the configured accounts at the start
+    :param songs: the library at the start
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, settings: Settings, accounts: Iterable[Account], songs: Iterable[Song]) -> None:
+        self._start = settings, tuple(accounts), tuple(songs)
+        self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
         """Go back to the settings, accounts and songs of the start, without jobs."""
         with self._lock:
-            self.settings = self.initial_settings
-            self._accounts = {account.user_id: account for account in self.initial_accounts}
-            self._songs = {}
-            self._jobs = {}
-            self._job_of = {}
-            self._used_cookies = set()
-            for song in self.initial_songs:
+            self.settings, accounts, songs = self._start
+            self._accounts = {account.user_id: account for account in accounts}
+            self._songs: dict[str, Song] = {}
+            self._jobs: dict[str, Job] = {}
+            self._job_of: dict[str, Job] = {}
+            self._used_cookies: set[int] = set()
+            for song in songs:
                 self.add_song(song)
+
+    def configure(self, **changes: Any) -> None:
+        """Change fields of the settings; TypeError and ValueError say what is wrong with them."""
+        with self._lock:
+            self.settings = replace(self.settings, **changes)
 
     # --- accounts
 
@@ -122,35 +119,16 @@ class State:
                 raise RefusedError(400, "Parameter user_id is required when multiple accounts configured")
             return next(iter(self._accounts.values()))
 
-    def working_account(self, user_id: str | None) -> Account:
-        """
-        Return the account that a request means, or refuse it with 596 when that account is broken [D].
-
-        :param user_id: the request's ``user_id``
-        """
-        account = self.account(user_id)
-        if account.error is not None:
-            raise RefusedError(PENDING_STATUS, PENDING_MESSAGE)
-        return account
-
     def set_account_error(self, user_id: str, error: str | None) -> Account:
         """
-        Break or repair an account.
+        Break or repair an account; KeyError when there is none of that name.
 
-        :param user_id: the account; KeyError when there is none of that name
+        :param user_id: the account
         :param error: the error that ``GET accounts`` shows; None: the account works again
         """
         with self._lock:
             self._accounts[user_id] = replace(self._accounts[user_id], error=error)
             return self._accounts[user_id]
-
-    def break_account(self, user_id: str) -> Account:
-        """
-        Break an account as an expired cookie does.
-
-        :param user_id: the account; KeyError when there is none of that name
-        """
-        return self.set_account_error(user_id, _BROKEN_ACCOUNT)
 
     def post_account(self, cookie: str, max_jobs: int | None) -> Account:
         """
@@ -162,11 +140,10 @@ class State:
         :param cookie: the cookie; each one is taken only once [D]
         :param max_jobs: how many generations may run at once; None: as it was, or 3
         """
-        digest = hashlib.sha256(cookie.encode()).hexdigest()
         with self._lock:
-            if digest in self._used_cookies:
+            if hash(cookie) in self._used_cookies:
                 raise RefusedError(400, "This cookie was already used, please provide a fresh one")
-            self._used_cookies.add(digest)
+            self._used_cookies.add(hash(cookie))
             # The longest name first: "user-1" is also a part of "user-10".
             named = sorted((name for name in self._accounts if name in cookie), key=len, reverse=True)
             broken = [name for name, account in self._accounts.items() if account.error is not None]
@@ -181,11 +158,7 @@ class State:
     # --- songs
 
     def add_song(self, song: Song) -> Song:
-        """
-        Put a song into the library.
-
-        :param song: the song; without a ``user_id`` it goes to the first account
-        """
+        """Put a song into the library; without a ``user_id`` it goes to the first account."""
         with self._lock:
             if song.user_id is None and self._accounts:
                 song = replace(song, user_id=next(iter(self._accounts)))
@@ -193,12 +166,7 @@ class State:
             return song
 
     def set_song_status(self, song_id: str, status: str) -> None:
-        """
-        Give a song another status and end the job that makes it, if any.
-
-        :param song_id: the song; KeyError when there is none of that id
-        :param status: the status word
-        """
+        """Give a song another status word and end the job that makes it; KeyError when there is no such song."""
         with self._lock:
             self._songs[song_id] = replace(self._songs[song_id], status=status)
             job = self._job_of.pop(song_id, None)
@@ -206,12 +174,7 @@ class State:
                 job.tracked = False
 
     def song(self, song_id: str, user_id: str | None = None) -> Song:
-        """
-        Return one song as it is now, or refuse with 404.
-
-        :param song_id: the song's id
-        :param user_id: the account that it must belong to; None: any
-        """
+        """Return one song of an account (None: of any) as it is now, or refuse with 404."""
         with self._lock:
             song = self._songs.get(song_id)
             if song is None or user_id not in (None, song.user_id):
@@ -219,39 +182,29 @@ class State:
             return self._now(song)
 
     def songs(self, user_id: str | None = None) -> list[Song]:
-        """
-        Return the songs as they are now, newest first [?].
-
-        :param user_id: the account that they belong to; None: all
-        """
+        """Return the songs of an account (None: of all) as they are now, newest first [?]."""
         with self._lock:
             songs = [self._now(song) for song in self._songs.values() if user_id in (None, song.user_id)]
+        # Of songs with the same time, the one that was added last is the newest.
         songs.reverse()
         return sorted(songs, key=lambda song: song.created_at, reverse=True)
 
-    def songs_of(self, song_or_job_id: str, user_id: str) -> list[Song]:
+    def songs_of(self, handle: str, user_id: str) -> list[Song]:
         """
         Return the song of that id, or the songs that the job of that id makes; refuse with 404 when there is
         neither.
 
-        :param song_or_job_id: a song's or a job's id [D]
+        :param handle: a song's or a job's id [D]
         :param user_id: the account
         """
         with self._lock:
-            job = self._jobs.get(song_or_job_id)
-            if job is not None and job.user_id == user_id:
-                songs = [self._now(self._songs[song_id]) for song_id in job.song_ids if song_id in self._songs]
-                if songs:
-                    return songs
-            return [self.song(song_or_job_id, user_id)]
+            job = self._jobs.get(handle)
+            song_ids = job.song_ids if job is not None and job.user_id == user_id else ()
+            songs = [self._now(self._songs[song_id]) for song_id in song_ids if song_id in self._songs]
+            return songs or [self.song(handle, user_id)]
 
     def delete_song(self, song_id: str, user_id: str) -> None:
-        """
-        Delete a song, or refuse with 404.
-
-        :param song_id: the song's id
-        :param user_id: the account
-        """
+        """Delete a song of an account, or refuse with 404."""
         with self._lock:
             self.song(song_id, user_id)
             del self._songs[song_id]
@@ -263,28 +216,19 @@ class State:
     # --- jobs
 
     def create(
-        self,
-        account: Account,
-        songs: Sequence[Song],
-        *,
-        max_jobs: int | None,
-        fails: bool,
-        reply_url: str | None,
-        reply_ref: str | None,
-    ) -> list[str]:
+        self, account: Account, song: Song, *, max_jobs: int | None, fails: bool, reply: Mapping[str, str | None]
+    ) -> list[Job]:
         """
-        Start to generate songs and return the ids of the jobs: one per song when the settings say ``jobs``,
-        else one.
+        Start to generate songs and return the jobs: one per song when the settings say ``jobs``, else one.
 
         :param account: the account that generates
-        :param songs: the songs as they will be; their ids are given here
-        :param max_jobs: the request's own limit on running jobs; None: the account's
+        :param song: each song as it will be, but for its id
+        :param max_jobs: the create request's own limit on running jobs; None: the account's
         :param fails: whether the songs end as failed
-        :param reply_url: kept for the scheduler
-        :param reply_ref: kept for the scheduler, not in the songs [D]
+        :param reply: the create request's ``replyUrl`` and ``replyRef``
         """
-        settings = self.settings
         with self._lock:
+            settings = self.settings
             limit = account.max_jobs if max_jobs is None else max_jobs
             running = sum(job.user_id == account.user_id for job in self.executing())
             if running >= limit:
@@ -293,40 +237,31 @@ class State:
                     f"Account {account.user_id} runs {running} of {limit} jobs; wait 10 to 30 s and retry",
                     retry_after=settings.retry_after,
                 )
-            now = datetime.now(UTC)
-            songs = [replace(song, id=str(uuid.uuid4()), user_id=account.user_id, created_at=now) for song in songs]
-            groups = [[song] for song in songs] if settings.job_reply == "jobs" else [songs]
-            jobs = []
-            for group in groups:
-                job = Job(
-                    id=str(uuid.uuid4()),
+            ids = [str(uuid.uuid4()) for _ in range(settings.songs_per_job)]
+            jobs = [
+                Job(
                     user_id=account.user_id,
-                    started=now,
-                    started_monotonic=time.monotonic(),
                     seconds=settings.generation_seconds,
                     final_status="failed" if fails else settings.final_status,
-                    song_ids=tuple(song.id for song in group),
-                    reply_url=reply_url,
-                    reply_ref=reply_ref,
+                    song_ids=tuple(song_ids),
+                    reply=reply,
                 )
+                for song_ids in ([[song_id] for song_id in ids] if settings.job_reply == "jobs" else [ids])
+            ]
+            for job in jobs:
                 self._jobs[job.id] = job
-                for song in group:
-                    self._songs[song.id] = song
-                    self._job_of[song.id] = job
-                jobs.append(job.id)
+                for song_id in job.song_ids:
+                    self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=job.started)
+                    self._job_of[song_id] = job
             return jobs
 
     def executing(self) -> list[Job]:
-        """Return the running jobs that the scheduler tracks."""
+        """Return the running jobs that the vendor's job list shows."""
         with self._lock:
             return [job for job in self._jobs.values() if job.executing]
 
     def stop_tracking(self, job_id: str) -> None:
-        """
-        Free a job's slot; its songs are generated all the same [D]. Refuse with 404 when no such job runs.
-
-        :param job_id: the job's id
-        """
+        """Free a job's slot; its songs are generated all the same [D]. Refuse with 404 when no such job runs."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not job.executing:

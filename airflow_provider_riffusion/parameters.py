@@ -1,0 +1,135 @@
+"""Check a value, or raise the one error that names the parameter, its value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.safe_text import shown_value
+
+#: Characters that the API takes in a reference, and that an id of ours may have at most.
+MAX_LINE_CHARS = 1024
+
+
+def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
+    """
+    Build the error for a value that is wrong.
+
+    :param name: name of the parameter
+    :param shown: its value, safe to show
+    :param remedy: what to write instead, without a full stop
+    """
+    return RiffusionConfigurationError(f"{name} is {shown}; {remedy}.")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    What a parameter may be.
+
+    :param convert: returns the checked value; raises ValueError, TypeError or OverflowError when the value is wrong
+    :param remedy: what to write instead, without a full stop
+    """
+
+    convert: Callable[[Any], Any]
+    remedy: str
+
+    def check(self, name: str, value: object, shown: Callable[[object], str] = shown_value) -> Any:
+        """
+        Return the checked value.
+
+        :param name: name of the parameter
+        :param value: its value
+        :param shown: shows a wrong value in the error
+        :raises RiffusionConfigurationError: the value is wrong
+        """
+        try:
+            return self.convert(value)
+        except RiffusionConfigurationError:
+            # A part of the value is wrong, and the error names that part.
+            raise
+        except (ValueError, TypeError, OverflowError):
+            raise wrong(name, shown(value), self.remedy) from None
+
+
+#: Rules by the name of the parameter.
+Rules = Mapping[str, Rule]
+
+
+def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule:
+    """Make a rule that leaves a right value as it is."""
+
+    def convert(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError
+        return value
+
+    return Rule(convert, remedy)
+
+
+def optional(of: Rule) -> Rule:
+    """Make a rule that also takes None."""
+    return Rule(lambda value: None if value is None else of.convert(value), f"{of.remedy}, or None")
+
+
+def one_of(choices: Collection[str]) -> Rule:
+    """Make a rule for one of a few words."""
+    return rule(lambda value: value in choices, f"use one of {', '.join(choices)}")
+
+
+def whole_number(lowest: int, highest: int) -> Rule:
+    """Make a rule for a whole number, or the text of one, which is what Jinja renders."""
+    return Rule(lambda value: _whole_number(value, lowest, highest), f"use a whole number from {lowest} to {highest}")
+
+
+def is_line(value: object) -> bool:
+    """Return whether a value is one line of printable text."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_LINE_CHARS and value.isprintable()
+
+
+def positive(value: Any) -> float:
+    """Return a number above 0, or the text of one, as a float; raises ValueError, TypeError or OverflowError."""
+    number = float(value)
+    if isinstance(value, bool) or not 0 < number < 1e9:
+        raise ValueError
+    return number
+
+
+def boolean(value: Any) -> bool:
+    """Return True or False, also from the text that Jinja renders; raises ValueError."""
+    found = {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise ValueError
+    return found
+
+
+def parse_time(value: datetime | str | None) -> datetime | None:
+    """Return a time such as ``created_at`` as a datetime, in UTC if it has no zone; None when it is no ISO 8601."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
+def _whole_number(value: Any, lowest: int, highest: int) -> int:
+    # int() would cut a float, and takes True for 1.
+    if isinstance(value, bool | float) or not lowest <= int(value) <= highest:
+        raise ValueError
+    return int(value)
+
+
+TEXT = Rule(_text, "use text that is not empty")
+REFERENCE = rule(lambda value: len(_text(value)) <= MAX_LINE_CHARS, f"use text of at most {MAX_LINE_CHARS} characters")
+BOOLEAN = Rule(boolean, "use True or False")
+SECONDS = Rule(positive, "use seconds above 0")
+TIME = rule(lambda value: parse_time(value) is not None, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

@@ -1,0 +1,121 @@
+"""Store files in a folder of this machine, or one that is mounted here."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from airflow_provider_riffusion.storage.location import StorageLocation, wrong_path
+from airflow_provider_riffusion.storage.spool import Spool
+
+log = logging.getLogger(__name__)
+
+#: Far longer than a set of files takes to be renamed; a writer that hangs must not hold others up for ever.
+_LOCK_SECONDS = 60.0
+
+
+class LocalFolder:
+    """A folder of this machine, or one that is mounted here; it is made when it is missing."""
+
+    def __init__(self, location: StorageLocation) -> None:
+        self._folder = Path(location.path)
+
+    def path(self, *names: str) -> str:
+        """Return the path or URL under which others find a file."""
+        return str(self._folder.joinpath(*names))
+
+    def uri(self, *names: str) -> str:
+        """Return the URI of a file, as lineage names it."""
+        return self._folder.joinpath(*names).as_uri()
+
+    def size(self, *names: str) -> int | None:
+        """
+        Return the size of a file in bytes, None when there is none.
+
+        :raises RiffusionConfigurationError: the name cannot be used, such as that of a folder
+        """
+        path = self._folder.joinpath(*names)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise wrong_path(str(path), f"it cannot be read ({error.strerror}); check path and permissions") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise wrong_path(str(path), "it exists and is not a regular file; choose another file_name")
+        return status.st_size
+
+    def publish(self, spooled: Path, *names: str) -> None:
+        """Give a whole local file its final name, in place of an older file."""
+        final = self._folder.joinpath(*names)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        spooled.replace(final)
+        _sync(final.parent)
+
+    def delete(self, *names: str) -> None:
+        """Delete a file if there is one."""
+        self._folder.joinpath(*names).unlink(missing_ok=True)
+
+    def read(self, *names: str) -> bytes | None:
+        """Read a small file, None when there is none."""
+        path = self._folder.joinpath(*names)
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise wrong_path(str(path), f"it cannot be read ({error.strerror}); check path and permissions") from error
+
+    def spool(self, name: str, owner: str | None = None) -> Spool:
+        """
+        Make a private folder for an unfinished download.
+
+        :param name: see :class:`Spool`
+        :param owner: see :class:`Spool`
+        """
+        # The spool is in the same folder, because a rename is atomic only within one file system.
+        return Spool(self._folder, name, owner)
+
+    @contextmanager
+    def exclusive(self, folder: str) -> Iterator[None]:
+        """Keep other writers out of the folder of a set, where the storage can do that."""
+        path = self._folder / folder
+        path.mkdir(parents=True, exist_ok=True)
+        # The folder itself is locked, so that no lock file is left; the kernel unlocks it when the process ends.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _lock(descriptor, path)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): let no other task write to it now", path, error.strerror)
+            return
+        else:
+            return
+    log.warning("Another task has locked %s for longer than %.0f s; going on without a lock", path, _LOCK_SECONDS)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename survive a power failure, on file systems that can sync a folder."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Take a storage path apart, without looking at the store."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass
+
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.parameters import wrong
+from airflow_provider_riffusion.safe_text import printable
+
+PATH_REMEDY = "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object"
+_MAX_SHOWN_CHARS = 500
+
+
+@dataclass(frozen=True)
+class StorageLocation:
+    """
+    A storage path taken apart.
+
+    :param scheme: URL scheme; empty for a local folder
+    :param conn_id: Airflow connection of the store
+    :param path: absolute local path, or bucket and key
+    """
+
+    scheme: str
+    conn_id: str | None
+    path: str
+
+    @classmethod
+    def of(cls, storage_path: str, conn_id: str | None = None) -> StorageLocation:
+        """
+        Check a storage path, without looking at the store.
+
+        :param storage_path: absolute local path, or a URL such as ``s3://conn_id@bucket/prefix``
+        :param conn_id: Airflow connection of the store, when the URL names none
+        :raises RiffusionConfigurationError: it is neither, or names another connection
+        """
+        scheme, separator, rest = storage_path.partition("://")
+        if not separator:
+            scheme, rest = "", storage_path
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in storage_path):
+            raise wrong_path(storage_path, "it must not hold control characters")
+        if scheme in ("file", "local", ""):
+            if not os.path.isabs(rest):
+                raise wrong_path(storage_path, PATH_REMEDY)
+            return cls("", None, os.path.normpath(rest))
+        authority, slash, key = rest.partition("/")
+        url_conn_id, _, bucket = authority.rpartition("@")
+        if not bucket:
+            raise wrong_path(storage_path, "name a bucket or container, as in s3://bucket/songs")
+        if url_conn_id and conn_id and url_conn_id != conn_id:
+            remedy = f"it names the connection {url_conn_id!r}, and storage_conn_id is {conn_id!r}; leave one out"
+            raise wrong_path(storage_path, remedy)
+        return cls(scheme, url_conn_id or conn_id or None, f"{bucket}{slash}{key}".rstrip("/"))
+
+
+def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:
+    """
+    Return the error for a storage path that is wrong or cannot be used.
+
+    :param storage_path: the path or URL
+    :param remedy: what to do, without a full stop
+    """
+    return wrong("storage_path", repr(printable(storage_path, _MAX_SHOWN_CHARS)), remedy)

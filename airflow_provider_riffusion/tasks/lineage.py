@@ -1,0 +1,21 @@
+"""Tell Airflow which files a task has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def register_outputs(writer: Any, uris: Iterable[str]) -> None:
+    """
+    Register written files as outputs of the task.
+
+    :param writer: the object that has written them
+    :param uris: their URIs
+    """
+    # Imported here, because a DAG file never needs the collector.
+    from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for uri in uris:
+        collector.add_output_asset(context=writer, uri=uri)

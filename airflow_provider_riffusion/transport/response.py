@@ -1,0 +1,168 @@
+"""A response whose body is still unread: read it whole, save it whole, or raise."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from itertools import chain
+from typing import BinaryIO
+
+import requests
+
+from airflow_provider_riffusion.exceptions import RiffusionDownloadError, RiffusionError, RiffusionTooLargeError
+from airflow_provider_riffusion.transport.errors import translated_errors
+from airflow_provider_riffusion.transport.retry import parse_retry_after
+from airflow_provider_riffusion.transport.settings import TransportSettings
+from airflow_provider_riffusion.transport.urls import shown
+from airflow_provider_riffusion.transport.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_SECONDS = 5.0
+
+#: 1 MiB reads are as fast as libcurl; 64 KiB reads take half as much time again.
+_READ_BYTES = 2**20
+_ERROR_BODY_BYTES = 2**16
+
+
+class Response:
+    """
+    A response whose body is still unread.
+
+    :param response: the response of requests, opened with ``stream=True``
+    :param settings: minimum speed, and the token that must not show in a text
+    :param watchdog: is fed with every byte of the body that arrives
+    :param is_foreign: whether it came from a URL that a response gave, and not from the API itself
+    """
+
+    def __init__(
+        self, response: requests.Response, settings: TransportSettings, watchdog: Watchdog, *, is_foreign: bool
+    ) -> None:
+        self._response = response
+        self._watchdog = watchdog
+        self._settings = settings
+        self.url = shown(response.url)
+        self.status = response.status_code
+        self.is_foreign = is_foreign
+        self._head = b""
+        encoding = settings.hide_token(response.headers.get("Content-Encoding", ""))
+        self._rest = _decoded(self._wire_chunks(), encoding, self.url)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait, from the Retry-After header."""
+        return parse_retry_after(self._response.headers.get("Retry-After"))
+
+    def head(self, size: int) -> bytes:
+        """Return the first ``size`` bytes of the body, or all when it is shorter; later reads return them again."""
+        for chunk in self._rest:
+            self._head += chunk
+            if len(self._head) >= size:
+                break
+        return self._head[:size]
+
+    def error_body(self) -> bytes:
+        """Return the start of an error's body, as far as it can be read, because the status alone says enough."""
+        try:
+            self.head(_ERROR_BODY_BYTES)
+        except RiffusionError as error:
+            log.debug("The body of the error was cut: %s", error)
+        return self._settings.hide_token(self._head[:_ERROR_BODY_BYTES])
+
+    def read(self, *, max_bytes: int) -> bytes:
+        """
+        Read a small body.
+
+        :param max_bytes: most bytes that it may have, after decompression
+        :raises RiffusionDownloadError: it is not whole, or too large
+        """
+        return self._settings.hide_token(b"".join(self._body(max_bytes)))
+
+    def save(self, file: BinaryIO, *, max_bytes: int) -> str:
+        """
+        Write the body to a file.
+
+        :param file: opened for writing; its content is overwritten
+        :param max_bytes: most bytes that the body may have, after decompression
+        :return: the body's SHA-256, hexadecimal
+        :raises RiffusionDownloadError: the body is not whole, or too large
+        """
+        file.seek(0)
+        file.truncate()
+        digest, size = hashlib.sha256(), 0
+        start = reported = time.monotonic()
+        for chunk in self._body(max_bytes):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+            if (now := time.monotonic()) - reported >= PROGRESS_INTERVAL_SECONDS:
+                reported = now
+                self._log_progress(size, now - start)
+        return digest.hexdigest()
+
+    def _log_progress(self, size: int, seconds: float) -> None:
+        share = f"{size / self._length:.0%} of {self._length / 1e6:.1f} MB, " if self._length else ""
+        log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self.url, share, size / 1e6, size / 1e6 / seconds)
+
+    @property
+    def _length(self) -> int | None:
+        text = self._response.headers.get("Content-Length", "")
+        is_length = text.isdecimal() and len(text) < 19 and "Content-Encoding" not in self._response.headers
+        return int(text) if is_length else None
+
+    def _body(self, max_bytes: int) -> Iterator[bytes]:
+        size = 0
+        for chunk in chain((self._head,), self._rest):
+            size += len(chunk)
+            if max(size, self._length or 0) > max_bytes:
+                raise RiffusionTooLargeError(f"{self.url}: the body is larger than the {max_bytes} bytes of max_bytes")
+            yield chunk
+
+    def _wire_chunks(self) -> Iterator[bytes]:
+        """Yield the body as it arrives; read1() returns at every packet, so that no drip hides in one long read."""
+        limit, period = self._settings.low_speed_limit, self._settings.low_speed_time
+        period_start, period_bytes = time.monotonic(), 0
+        while True:
+            with translated_errors(self.url, RiffusionDownloadError, self._watchdog):
+                chunk = self._response.raw.read1(_READ_BYTES, decode_content=False)
+                self._watchdog.feed()
+            if not chunk:
+                return
+            yield chunk
+            period_bytes += len(chunk)
+            elapsed = time.monotonic() - period_start
+            if elapsed >= period:
+                if period_bytes < limit * elapsed:
+                    raise RiffusionDownloadError(
+                        f"{self.url}: {period_bytes / elapsed:.0f} bytes/s over {elapsed:.0f} s are below "
+                        f"low_speed_limit={limit:g}",
+                        transient=True,
+                    )
+                period_start, period_bytes = time.monotonic(), 0
+
+
+def _decoded(chunks: Iterator[bytes], encoding: str, url: str) -> Iterator[bytes]:
+    """Undo a Content-Encoding, and raise when the compressed stream stops before its end."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        yield from chunks
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise RiffusionDownloadError(f"{url}: Content-Encoding {encoding[:40]!r} was not requested")
+    # 32 accepts the header of gzip and the one of zlib.
+    decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)
+    try:
+        for chunk in chunks:
+            while chunk:
+                if decoder.eof:
+                    decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)
+                # The limit keeps memory small: a few kB can decompress to gigabytes.
+                yield decoder.decompress(chunk, _READ_BYTES)
+                chunk = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    except zlib.error as error:
+        raise RiffusionDownloadError(f"{url}: damaged {encoding} stream: {error}", transient=True) from None
+    if not decoder.eof:
+        raise RiffusionDownloadError(f"{url}: the {encoding} stream was cut", transient=True)

@@ -1,0 +1,154 @@
+"""Turn an error response of the vendor into the error that tells what to do; this is where a 596 is decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionBadRequestError,
+    RiffusionModerationError,
+    RiffusionNotFoundError,
+    RiffusionNotReadyError,
+    RiffusionPendingError,
+    RiffusionRateLimitError,
+    RiffusionServerError,
+    RiffusionSubscriptionError,
+    RiffusionUnauthorizedError,
+)
+from airflow_provider_riffusion.safe_text import printable
+from airflow_provider_riffusion.transport.request import Request
+from airflow_provider_riffusion.useapi.models import Account
+
+ACCOUNTS_PAGE = "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts"
+
+PENDING_STATUS = 596
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+#: An object with no other keys is an error.
+ERROR_KEYS = frozenset({"error", "message", "code"})
+
+_MAX_MESSAGE_CHARS = 500
+
+_ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
+    400: (RiffusionBadRequestError, "Check the parameters of the task."),
+    401: (RiffusionUnauthorizedError, "Check the API token, the connection's password; then clear the failed tasks."),
+    402: (RiffusionSubscriptionError, "Renew the useapi.net subscription and clear the failed tasks afterwards."),
+    403: (RiffusionUnauthorizedError, "The API token may not do this: check the password of the Airflow connection."),
+    404: (RiffusionNotFoundError, "Check the song or job id, and that the user_id is the account that owns it."),
+    409: (RiffusionNotReadyError, "The song is not finished yet: wait for it before it is downloaded."),
+    410: (RiffusionNotFoundError, "The song has expired."),
+    412: (RiffusionSubscriptionError, "The account has no credits left: top it up and clear the failed tasks."),
+    422: (RiffusionModerationError, "The prompt was moderated: change its text."),
+    429: (RiffusionRateLimitError, "All slots are in use: lower the parallelism with an Airflow pool."),
+}
+
+
+def error_of(http_status: int, body: bytes, request: Request, *, retry_after: float | None = None) -> RiffusionApiError:
+    """
+    Return the error that an error response stands for.
+
+    :param http_status: HTTP status of the response
+    :param body: its body, or the start of it; may be JSON of any known shape, HTML or empty
+    :param request: the request that was answered
+    :param retry_after: seconds, from the Retry-After header
+    """
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        payload = body.decode("utf-8", "replace")[:_MAX_MESSAGE_CHARS]
+    return error_of_payload(http_status, payload, request, retry_after)
+
+
+def error_of_payload(
+    http_status: int, payload: object, request: Request, retry_after: float | None = None
+) -> RiffusionApiError:
+    """Return the error that an error response with a parsed body stands for; see :func:`error_of`."""
+    code, api_message = _code(payload), _message(payload)
+    # An error that comes with status 200 has its real status in the body, if anywhere.
+    status = code if http_status == 200 and isinstance(code, int) else http_status
+    error_class, remedy = _class_and_remedy(status, payload, api_message)
+    if error_class is RiffusionPendingError:
+        message = f"{request}: {_pending_message(api_message, request.params.get('user_id'))}"
+    else:
+        message = f"{request} was answered with HTTP {http_status}: {api_message or '(no message)'} {remedy}".rstrip()
+    return error_class(
+        message,
+        http_status=http_status,
+        code=code,
+        api_message=api_message,
+        request=str(request),
+        retry_after=retry_after,
+        transient=status in TRANSIENT_STATUSES and error_class not in (RiffusionPendingError, RiffusionModerationError),
+    )
+
+
+def error_in(payload: object, request: Request) -> RiffusionApiError | None:
+    """Return the error in JSON that came with status 200, None when it is no error."""
+    is_error = isinstance(payload, dict) and (
+        payload.get("error") or payload.get("is_flagged") is True or (payload and payload.keys() <= ERROR_KEYS)
+    )
+    return error_of_payload(200, payload, request) if is_error else None
+
+
+def unexpected(expected: str, payload: object, request: Request) -> RiffusionApiError:
+    """Return the error in JSON that came with status 200, or that it is not what was expected."""
+    names = {dict: "a JSON object", list: "a JSON array", str: "text", bool: "true or false", type(None): "null"}
+    found = names.get(type(payload), "a number")
+    message = f"{request} was answered with HTTP 200: expected {expected}, got {found}"
+    return error_in(payload, request) or RiffusionApiError(message, http_status=200, request=str(request))
+
+
+def broken_accounts_error(accounts: Sequence[Account], request: Request) -> RiffusionPendingError:
+    """Return the error for accounts whose every request would be answered with HTTP 596."""
+    api_message = _line("; ".join(f"{account.user_id}: {account.error}" for account in accounts))
+    message = _pending_message(api_message, _line(", ".join(account.user_id for account in accounts)))
+    return RiffusionPendingError(message, api_message=api_message, request=str(request))
+
+
+def text_of_error(error: object) -> str:
+    """Return the words of an ``error`` or ``message`` field, whatever its type, as one short line."""
+    if isinstance(error, dict):
+        error = next((error[key] for key in ("message", "error", "code") if error.get(key)), error)
+    try:
+        return _line(error if isinstance(error, str) else "" if error is None else json.dumps(error))
+    except RecursionError:
+        return "(deeply nested JSON)"
+
+
+def _class_and_remedy(status: int, payload: object, api_message: str) -> tuple[type[RiffusionApiError], str]:
+    if status == PENDING_STATUS or "pending error" in api_message.lower():
+        return RiffusionPendingError, ""
+    if isinstance(payload, dict) and payload.get("is_flagged") is True:
+        status = 422
+    return _ERRORS_BY_STATUS.get(status, (RiffusionApiError if 200 <= status < 500 else RiffusionServerError, ""))
+
+
+def _pending_message(api_message: str, user_id: object) -> str:
+    account = f"account {user_id}" if user_id else "account"
+    return (
+        f"The Riffusion {account} is broken (HTTP {PENDING_STATUS}, pending error): useapi.net could not refresh its "
+        f"cookie. No request will succeed, so none is repeated. Post a fresh cookie for this account as described at "
+        f"{ACCOUNTS_PAGE} and clear the failed tasks afterwards. The API said: {api_message or 'nothing'}"
+    )
+
+
+def _code(payload: object) -> int | str | None:
+    """Return ``code`` of the body or of its ``error`` object: a number of up to three digits as int, or short text."""
+    if not isinstance(payload, dict):
+        return None
+    error = payload.get("error")
+    code = error.get("code", payload.get("code")) if isinstance(error, dict) else payload.get("code")
+    if isinstance(code, str):
+        return int(code) if code.isdecimal() and len(code) <= 3 else _line(code)
+    return code if isinstance(code, int) else None
+
+
+def _message(payload: object) -> str:
+    if not isinstance(payload, dict):
+        return text_of_error(payload)
+    return next((text for key in ("error", "message", "reason") if (text := text_of_error(payload.get(key)))), "")
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text[:_MAX_MESSAGE_CHARS].split()), _MAX_MESSAGE_CHARS)

@@ -1,0 +1,155 @@
+"""What the API may be asked for: ids, formats, and the parameters of create requests with their ranges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from airflow_provider_riffusion.parameters import (
+    BOOLEAN,
+    REFERENCE,
+    TEXT,
+    Rule,
+    Rules,
+    optional,
+    rule,
+    whole_number,
+    wrong,
+)
+from airflow_provider_riffusion.safe_text import shown_value
+
+STEMS = "stems"
+DOWNLOAD_FORMATS = ("mp3", "wav", STEMS)
+MAX_PROMPTS = 3
+
+_SONG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_song_id(value: object) -> bool:
+    """Return whether a value can be the id of a song or job; ids become part of queries and file names."""
+    return isinstance(value, str) and _SONG_ID.fullmatch(value) is not None
+
+
+SONG_ID = rule(is_song_id, "use letters, digits, '.', '_' and '-', at most 128, as the API's ids are made")
+
+
+class Prompt(TypedDict, total=False):
+    """
+    One of the prompts of a composition.
+
+    :param text: what to play; required
+    :param strength: 20 to 100, how much the prompt counts; the API's default is 50
+    :param start: 0 to 100, where the prompt begins, in percent of the song
+    :param end: 0 to 100, where the prompt ends, in percent of the song
+    """
+
+    text: str
+    strength: int
+    start: int
+    end: int
+
+
+class _CommonParameters(TypedDict, total=False):
+    model: str | None
+    user_id: str | None
+    max_jobs: int | None
+    reply_url: str | None
+    reply_ref: str | None
+
+
+class PromptParameters(_CommonParameters, total=False):
+    """
+    The parameters of a create request from one prompt, beside the prompt.
+
+    :param instrumental: without a voice
+    :param model: the vendor's name of a model
+    :param user_id: account; by default the connection's
+    :param max_jobs: 1 to 10, how many songs the account may generate at once
+    :param reply_url: URL that the vendor calls when the songs are finished
+    :param reply_ref: your reference for that call
+    """
+
+    instrumental: bool
+
+
+class ComposeParameters(_CommonParameters, total=False):
+    """
+    The parameters of a create request that composes a song, beside the prompts: these, and ``model`` and all that
+    follow it in :class:`PromptParameters`.
+
+    :param lyrics: the words; None: instrumental
+    :param title: the title
+    :param lyrics_strength: 0 to 100
+    :param lyrics_weirdness: 0 to 100
+    :param audio_upload_id: the vendor's id of an uploaded audio
+    :param image_id: the vendor's id of an image
+    """
+
+    lyrics: str | None
+    title: str | None
+    lyrics_strength: int | None
+    lyrics_weirdness: int | None
+    audio_upload_id: str | None
+    image_id: str | None
+
+
+_PERCENT = whole_number(0, 100)
+_PROMPT_RULES: Rules = {
+    "text": TEXT,
+    "strength": optional(whole_number(20, 100)),
+    "start": optional(_PERCENT),
+    "end": optional(_PERCENT),
+}
+
+
+def _prompts(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= MAX_PROMPTS:
+        raise ValueError
+    return [_prompt(f"prompts[{index}]", prompt) for index, prompt in enumerate(value)]
+
+
+def _prompt(name: str, prompt: object) -> dict[str, Any]:
+    if not isinstance(prompt, Mapping) or not prompt.keys() <= _PROMPT_RULES.keys():
+        raise wrong(name, shown_value(prompt), f"use an object of {', '.join(_PROMPT_RULES)}")
+    checked = {key: of.check(f"{name}['{key}']", prompt.get(key)) for key, of in _PROMPT_RULES.items()}
+    if None not in (checked["start"], checked["end"]) and checked["start"] >= checked["end"]:
+        raise wrong(name, shown_value(prompt), "let start be below end")
+    return checked
+
+
+#: Parameters that every create request takes.
+_COMMON_RULES: Rules = {
+    "model": optional(TEXT),
+    "user_id": optional(TEXT),
+    "max_jobs": optional(whole_number(1, 10)),
+    "reply_url": optional(REFERENCE),
+    "reply_ref": optional(REFERENCE),
+}
+#: Parameters of a create request from one prompt.
+PROMPT_RULES: Rules = {"prompt": TEXT, "instrumental": BOOLEAN, **_COMMON_RULES}
+#: Parameters of a create request that composes a song.
+COMPOSE_RULES: Rules = {
+    "prompts": Rule(_prompts, f"use a list of one to {MAX_PROMPTS} prompts"),
+    "lyrics": optional(TEXT),
+    "title": optional(TEXT),
+    "lyrics_strength": optional(_PERCENT),
+    "lyrics_weirdness": optional(_PERCENT),
+    "audio_upload_id": optional(TEXT),
+    "image_id": optional(TEXT),
+    **_COMMON_RULES,
+}
+
+
+def checked(rules: Rules, values: Mapping[str, object]) -> dict[str, Any]:
+    """
+    Return the checked parameters of a create request, without those that are None.
+
+    :param rules: :data:`PROMPT_RULES` or :data:`COMPOSE_RULES`
+    :param values: the parameters; those that are left out are None
+    :raises RiffusionConfigurationError: a parameter is wrong or unknown; the message names it
+    """
+    if unknown := values.keys() - rules.keys():
+        raise wrong(sorted(unknown)[0], "unknown", f"use {', '.join(rules)}")
+    found = {name: of.check(name, values.get(name)) for name, of in rules.items()}
+    return {name: value for name, value in found.items() if value is not None}
