@@ -78,3 +78,10 @@ def airflow_db() -> None:
 
     initdb()
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share Airflow's database in one process, which makes the database once."""
+    for item in items:
+        if "airflow_db" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("airflow_db"))

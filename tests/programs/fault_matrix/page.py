@@ -70,7 +70,12 @@ def render(results: Results) -> str:
         final=_final(results),
         reasons="; ".join(sorted(set(NOT_APPLICABLE.values()))),
     )
-    return "\n".join([introduction, *(f"## {group}\n\n{_table(results, group)}" for group in GROUPS)])
+    return f"{introduction}\n{tables(results)}"
+
+
+def tables(results: Results) -> str:
+    """Render what happened, a table for each group of faults."""
+    return "\n".join(f"## {group}\n\n{_table(results, group)}" for group in GROUPS)
 
 
 def _final(results: Results) -> str:

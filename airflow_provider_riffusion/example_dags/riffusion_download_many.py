@@ -9,6 +9,7 @@ Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` n
 """
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
@@ -35,13 +36,12 @@ with DAG(
         RiffusionHook().check_accounts()
 
     @task
-    def choose_songs(params: dict | None = None) -> list[str]:
+    def choose_songs(params: dict[str, Any] | None = None) -> list[str]:
         """Return the ids to download: the given ones, or those of the newest three songs."""
         from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
-        if params["song_ids"]:
-            return params["song_ids"]
-        return [song.id for song in RiffusionHook().list_songs(limit=10) if song.is_completed][:3]
+        given: list[str] = (params or {})["song_ids"]
+        return given or [song.id for song in RiffusionHook().list_songs(limit=10) if song.is_completed][:3]
 
     songs = choose_songs()
     check_account() >> songs
@@ -50,7 +50,7 @@ with DAG(
     RiffusionDownloadOperator.partial(
         task_id="download",
         download_format="{{ params.download_format }}",
-        # Cheap to run again: what is there already is not fetched.
+        # A second run is cheap, because it does not fetch files that exist.
         if_exists="skip",
         # How many run at the same time, over all DAGs that use this pool.
         pool="riffusion",
