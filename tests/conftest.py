@@ -80,6 +80,8 @@ def airflow_db() -> None:
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests in one process that share what takes long to make: Airflow's database, a store and its worker."""
     for item in items:
