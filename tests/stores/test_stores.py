@@ -178,6 +178,22 @@ def test_memory_does_not_grow_with_the_size_of_a_song(
     assert huge - tiny <= 128
 
 
+def test_memory_for_stems_is_at_most_three_times_the_document(
+    store: Store, emulator: Emulator, storage_path: str, downloads: Worker, figure: Callable[[str], None]
+) -> None:
+    emulator.add_song(Song("small"))
+    emulator.add_song(Song("big", stem_padding=8 * 10**6))
+    document = 4 * 8 * 4 / 3
+    peaks = []
+    for name in ("small", "big"):
+        ended = downloads.run(song_id=name, download_format="stems", storage_path=storage_path)
+        assert ended.peak_megabytes is not None
+        peaks.append(ended.peak_megabytes)
+    small, big = peaks
+    figure(f"{store.name}: peak memory {small:.0f} MB for small stems, {big:.0f} MB for stems of {document:.0f} MB")
+    assert big - small <= 3 * document + 16
+
+
 def test_a_missing_bucket_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
     with pytest.raises(RiffusionConfigurationError, match="there is no bucket or container 'missing'; create it"):
         download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, name='missing')}/songs")
