@@ -80,8 +80,17 @@ def airflow_db() -> None:
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share Airflow's database in one process, which makes the database once."""
+    """Keep the tests in one process that share what takes long to make: Airflow's database, a store and its worker."""
     for item in items:
-        if "airflow_db" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("airflow_db"))
+        if group := _group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    if "airflow_db" in getattr(item, "fixturenames", ()):
+        return "airflow_db"
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return f"store_{parameters['store']}" if "store" in parameters else None

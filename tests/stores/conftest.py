@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.stores.servers import CONN_ID, S3, AzureBlob, Bucket, GoogleCloudStorage, LocalFolder, Store
-from tests.stores.worker import Worker, worker
+from tests.support.worker import Worker, worker
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -110,8 +110,8 @@ def storage_path(store: Store, prefix: str) -> str:
     return f"{store.url()}/{prefix}"
 
 
-@pytest.fixture
-def downloads(store: Store, connections: None, spools: None) -> Iterator[Worker]:
-    """A worker."""
+@pytest.fixture(scope="session")
+def downloads(store: Store) -> Iterator[Worker]:
+    """A worker, which starts each download with the connections of the test."""
     with worker(*store.modules) as running:
         yield running

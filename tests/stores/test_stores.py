@@ -27,8 +27,8 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 from tests.stores.proxy import breaking
 from tests.stores.servers import Bucket, Store, bucket_url
-from tests.stores.worker import Worker, worker
 from tests.support.dag_runs import ROOT, outcomes_of, run_dag
+from tests.support.worker import Worker
 
 WAV_BYTES_PER_SECOND = 44_100 * 4
 DAGS = ROOT / "tests" / "airflow" / "dags" / "download.py"
@@ -94,7 +94,7 @@ def test_if_exists(store: Store, emulator: Emulator, storage_path: str, prefix: 
 
     skipped = download(new, download_format, storage_path, file_name="song", if_exists="skip")
     assert skipped["skipped"]
-    with pytest.raises(RiffusionFileExistsError, match="song is there already, and if_exists is 'fail'"):
+    with pytest.raises(RiffusionFileExistsError, match="song exists already, and if_exists is 'fail'"):
         download(new, download_format, storage_path, file_name="song", if_exists="fail")
     assert emulator.requests == []
     assert without_manifests(store.objects(prefix)) == whole(emulator, old, download_format, "song")
@@ -141,12 +141,12 @@ def test_nothing_is_visible_before_it_is_whole(
     figure: Callable[[str], None],
 ) -> None:
     song_id = emulator.add_song(Song("long", duration_s=45 * 10**6 / WAV_BYTES_PER_SECOND)).id
-    downloads.start(song_id=song_id, download_format="wav", storage_path=storage_path)
+    pid = downloads.start(song_id=song_id, download_format="wav", storage_path=storage_path)
     ended = threading.Event()
     ends: list[int] = []
 
     def wait() -> None:
-        ends.append(downloads.end().code)
+        ends.append(downloads.end(pid).code)
         ended.set()
 
     threading.Thread(target=wait).start()
@@ -176,6 +176,22 @@ def test_memory_does_not_grow_with_the_size_of_a_song(
     figure(f"{store.name}: peak memory {tiny:.0f} MB for 1 kB, {usual:.0f} MB for 45 MB, {huge:.0f} MB for 200 MB")
     assert huge - usual <= 16
     assert huge - tiny <= 128
+
+
+def test_memory_for_stems_is_at_most_three_times_the_document(
+    store: Store, emulator: Emulator, storage_path: str, downloads: Worker, figure: Callable[[str], None]
+) -> None:
+    emulator.add_song(Song("small"))
+    emulator.add_song(Song("big", stem_padding=8 * 10**6))
+    document = 4 * 8 * 4 / 3
+    peaks = []
+    for name in ("small", "big"):
+        ended = downloads.run(song_id=name, download_format="stems", storage_path=storage_path)
+        assert ended.peak_megabytes is not None
+        peaks.append(ended.peak_megabytes)
+    small, big = peaks
+    figure(f"{store.name}: peak memory {small:.0f} MB for small stems, {big:.0f} MB for stems of {document:.0f} MB")
+    assert big - small <= 3 * document + 16
 
 
 def test_a_missing_bucket_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
@@ -324,16 +340,13 @@ def test_two_tasks_that_write_the_same_path_leave_one_whole_file(
 ) -> None:
     songs = [emulator.add_song(Song(name, duration_s=10, stem_padding=100_000)).id for name in ("a", "b")]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
-    with worker(*store.modules) as other:
-        for _ in range(5):
-            for each, song_id in zip((downloads, other), songs, strict=True):
-                each.start(
-                    song_id=song_id, download_format=download_format, storage_path=storage_path, file_name="song"
-                )
-            assert [downloads.end().code, other.end().code] == [0, 0]
-            found = without_manifests(store.objects(prefix))
-            if download_format == "wav" or store.name == "local":
-                assert found in files
-            else:
-                # A bucket has no lock: the stems may be of both songs, each of them whole.
-                assert all(content in [each[name] for each in files] for name, content in found.items())
+    parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
+    for _ in range(5):
+        pids = [downloads.start(run_id=song_id, song_id=song_id, **parameters) for song_id in songs]
+        assert [downloads.end(pid).code for pid in pids] == [0, 0]
+        found = without_manifests(store.objects(prefix))
+        if download_format == "wav" or store.name == "local":
+            assert found in files
+        else:
+            # A bucket has no lock: the stems may be of both songs, each of them whole.
+            assert all(content in [each[name] for each in files] for name, content in found.items())

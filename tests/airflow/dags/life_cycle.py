@@ -20,7 +20,7 @@ with DAG("create_and_download", params=params, schedule=None) as create_and_down
     RiffusionDownloadOperator.partial(task_id="download").expand(song_id=songs.output)
 
 with DAG("song", params=params, schedule=None) as song:
-    RiffusionSongSensor(task_id="wait", song_id="{{ params.song_id }}", poke_interval=1, timeout=4, retries=3)
+    RiffusionSongSensor(task_id="wait", song_id="{{ params.song_id }}", poke_interval=0.2, timeout=4, retries=3)
 
 with DAG("account", schedule=None) as account:
-    RiffusionAccountSensor(task_id="wait", poke_interval=1, timeout=10, retries=3)
+    RiffusionAccountSensor(task_id="wait", poke_interval=0.2, timeout=10, retries=3)

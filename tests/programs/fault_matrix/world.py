@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_riffusion.emulator import Emulator, Song
 from tests.programs.fault_matrix.faults import Fault, Good
 from tests.support.raw_server import NoTls, RawServer, Script, ok, serve
+from tests.support.relay import relay
 
 #: Shown nowhere, whatever happens.
 TOKEN = "user:7319-cAnArYbird"
@@ -149,19 +150,6 @@ def target_of(request: bytes) -> str:
     return request.split(b" ", 2)[1].decode("latin-1")
 
 
-def _relay(request: bytes, emulator: Emulator) -> bytes:
-    """Have the emulator answer a request."""
-    head, _, body = request.partition(b"\r\n\r\n")
-    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-    port = int(emulator.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
-        reply = b"".join(iter(lambda: connection.recv(2**20), b""))
-    # Or a client would send its next request over a connection that is just being closed.
-    status, _, rest = reply.partition(b"\r\n")
-    return b"\r\n".join([status, b"Connection: close", rest])
-
-
 def _good(request: bytes, reply: bytes, elsewhere: str) -> Good:
     head, _, body = reply.partition(b"\r\n\r\n")
     status, *headers = head.decode("latin-1").split("\r\n")
@@ -192,7 +180,7 @@ def world_of(
     struck = threading.Lock()
 
     def choose(request: bytes) -> Script:
-        good = _relay(request, emulator)
+        good = relay(request, emulator)
         reply = _good(request, good, f"{elsewhere.url}/audio")
         is_hit = fault.mangle is not None and world.is_struck(target_of(request)) and fault.hits(reply)
         if is_hit and (not once or struck.acquire(blocking=False)):

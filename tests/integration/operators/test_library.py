@@ -1,0 +1,116 @@
+"""Listing and deleting songs, against the emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_riffusion import exceptions as errors
+from airflow_provider_riffusion.emulator import Emulator, Song
+from airflow_provider_riffusion.operators.riffusion import (
+    RiffusionDeleteSongOperator,
+    RiffusionListSongsOperator,
+)
+from tests.support.raw_server import ok, serve
+from tests.support.relay import relaying
+
+pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
+
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def library(count: int) -> list[Song]:
+    return [Song(f"song-{number:03}", created_at=START + timedelta(hours=number)) for number in range(count)]
+
+
+def list_songs(**parameters: Any) -> list[str]:
+    return RiffusionListSongsOperator(task_id="t", **parameters).execute({})
+
+
+def test_a_library_that_grows_while_it_is_read_is_listed_once_and_whole(connect: Callable[..., None]) -> None:
+    songs = library(250)
+    with Emulator(songs=songs) as emulator:
+
+        def grow(_: str) -> None:
+            emulator.add_song(Song(f"new-{emulator.count()}", created_at=datetime.now(UTC)))
+
+        with relaying(emulator, after=grow) as front:
+            connect(front.url, emulator.token)
+            found = list_songs(page_size=10)
+        assert emulator.count() > 25
+    assert [song_id for song_id in found if song_id.startswith("song-")] == [song.id for song in reversed(songs)]
+    assert len(found) == len(set(found))
+
+
+def test_limit_and_created_after_stop_early(connect: Callable[..., None]) -> None:
+    with Emulator(songs=library(100)) as emulator:
+        connect(emulator.url, emulator.token)
+        assert list_songs(limit=12) == [f"song-{number:03}" for number in range(99, 87, -1)]
+        assert emulator.count() == 2
+        emulator.clear()
+        after = START + timedelta(hours=94)
+        for value in (after, after.isoformat(), after.replace(tzinfo=None).isoformat()):
+            assert list_songs(created_after=value) == [f"song-{number:03}" for number in range(99, 94, -1)]
+        assert emulator.count() == 2 * 3
+
+
+def page_of(*songs: dict[str, object]) -> Callable[[Any], None]:
+    return ok(json.dumps(songs).encode(), "application/json")
+
+
+def test_an_order_that_is_not_newest_first_is_read_to_the_end(connect: Callable[..., None]) -> None:
+    pages = [
+        page_of(*({"id": f"s{day}", "status": "complete", "created_at": f"2025-01-{day:02}T00:00:00Z"} for day in days))
+        for days in ((3, 1), (9, 2), (5, 4), ())
+    ]
+    with serve(*pages) as server:
+        connect(server.url, "t")
+        assert list_songs(limit=3, created_after="2025-01-02T00:00:00Z") == ["s9", "s5", "s4"]
+    assert len(server.requests) == 4
+
+
+def test_a_server_that_ignores_the_offset_is_an_error(connect: Callable[..., None]) -> None:
+    with serve(page_of({"id": "s", "status": "complete"})) as server:
+        connect(server.url, "t")
+        with pytest.raises(errors.RiffusionApiError, match="ignore the offset"):
+            list_songs()
+
+
+def test_status(connect: Callable[..., None]) -> None:
+    words = ("complete", "completed", "queued", "odd")
+    with Emulator(songs=[Song(word, status=word) for word in words]) as emulator:
+        connect(emulator.url, emulator.token)
+        assert set(list_songs()) == {"complete", "completed"}
+        assert list_songs(status="odd") == ["odd"]
+        assert set(list_songs(status=None)) == set(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", 0),
+        ("limit", "x"),
+        ("page_size", 0),
+        ("created_after", "yesterday"),
+        ("created_after", 5),
+        ("status", ""),
+    ],
+)
+def test_wrong_list_parameters_are_named(name: str, value: Any) -> None:
+    with pytest.raises(errors.RiffusionConfigurationError, match=name):
+        RiffusionListSongsOperator(task_id="t", **{name: value})
+
+
+def test_deleting_a_song_can_be_repeated(emulator: Emulator) -> None:
+    song_id = emulator.songs[0].id
+    for _ in range(2):
+        RiffusionDeleteSongOperator(task_id="t", song_id=song_id).execute({})
+    assert song_id not in [song.id for song in emulator.songs]
+    emulator.fault("status", status=500)
+    with pytest.raises(errors.RiffusionServerError):
+        RiffusionDeleteSongOperator(task_id="t", song_id=song_id).execute({})

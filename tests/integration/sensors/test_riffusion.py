@@ -1,0 +1,177 @@
+"""The sensors, against the emulator: every end means the same in every mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+
+from airflow_provider_riffusion import exceptions as errors
+from airflow_provider_riffusion.emulator import Account, Emulator, Song
+from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
+from tests.support.creating import context, deferred, run_trigger
+from tests.support.raw_server import reply, serve
+from tests.support.relay import relaying
+from tests.support.task_state_store import Store
+
+pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(generation_seconds=0.05) as running:
+        yield running
+
+
+ENDINGS: dict[str, Callable[[Emulator], object]] = {
+    "done": lambda emulator: emulator.set_song_status("song", "complete"),
+    "song failed": lambda emulator: emulator.set_song_status("song", "failed"),
+    "timeout": lambda emulator: None,
+    "596": lambda emulator: emulator.break_account("user-1"),
+    "401": lambda emulator: emulator.fault("status", status=401),
+    "unreachable": lambda emulator: emulator.fault("reset"),
+    "400": lambda emulator: emulator.fault("status", status=400),
+}
+
+
+FLAGS = [{}, {"soft_fail": True}, {"never_fail": True}, {"silent_fail": True}]
+
+
+def expected(ending: str, flags: dict[str, bool]) -> type[BaseException] | None:
+    """The table of the README."""
+    soft, never, silent = (flags.get(f"{name}_fail", False) for name in ("soft", "never", "silent"))
+    if ending == "done":
+        return None
+    if ending == "timeout" or (silent and ending in ("unreachable", "400")):
+        return AirflowSkipException if soft else AirflowSensorTimeout
+    if ending in ("song failed", "596", "401"):
+        final = {
+            "song failed": errors.RiffusionSongFailedError,
+            "596": errors.RiffusionPendingError,
+            "401": errors.RiffusionUnauthorizedError,
+        }
+        return AirflowSkipException if soft or never else final[ending]
+    if never:
+        return AirflowSkipException
+    return errors.RiffusionConnectionError if ending == "unreachable" else errors.RiffusionBadRequestError
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferred"])
+@pytest.mark.parametrize("flags", FLAGS, ids=lambda flags: "".join(flags) or "plain")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_deferred_sensor_ends_as_in_poke_mode(
+    emulator: Emulator, ending: str, flags: dict[str, bool], mode: str
+) -> None:
+    emulator.add_song(Song("song", status="queued"))
+    ENDINGS[ending](emulator)
+    is_waited_over = ending == "timeout" or (ending in ("unreachable", "400") and "silent_fail" in flags)
+    sensor = RiffusionSongSensor(
+        task_id="t",
+        song_id="song",
+        poke_interval=0.05,
+        timeout=0.2 if is_waited_over else 20,
+        deferrable=mode == "deferred",
+        **flags,
+    )
+
+    def run() -> Any:
+        if mode == "poke":
+            return sensor.execute({})
+        return sensor.resume_execution("execute_complete", {"event": run_trigger(deferred(sensor))}, {})
+
+    error_class = expected(ending, flags)
+    if error_class is None:
+        assert [song["id"] for song in run()] == ["song"]
+    else:
+        with pytest.raises(error_class) as caught:
+            run()
+        assert type(caught.value) is error_class
+
+
+def test_a_trigger_that_times_out_or_breaks_ends_as_airflow_means_it(emulator: Emulator) -> None:
+    sensor = RiffusionSongSensor(task_id="t", song_id="song")
+    with pytest.raises(AirflowSensorTimeout):
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+
+def test_a_sensor_in_reschedule_mode_counts_failures_over_its_pokes(emulator: Emulator) -> None:
+    emulator.fault("reset")
+    store = Store()
+    for _ in range(4):
+        sensor = RiffusionSongSensor(task_id="t", song_id="song", mode="reschedule", poke_interval=1)
+        assert not sensor.poke(context(store))
+    with pytest.raises(errors.RiffusionConnectionError):
+        RiffusionSongSensor(task_id="t", song_id="song").poke(context(store))
+    assert store.values == {}, "the next try counts anew"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_song_sensor_does_not_wait_over_what_ends_a_task_at_once(
+    connect: Callable[..., None], deferrable: bool
+) -> None:
+    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"[")) as server:
+        connect(server.url, "user:token")
+        sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, deferrable=deferrable)
+        event = run_trigger(deferred(sensor)) if deferrable else None
+        with pytest.raises(errors.RiffusionTooLargeError):
+            _ = sensor.execute_complete({}, event) if deferrable else sensor.execute({})
+    assert len(server.requests) == 1
+
+
+def test_the_account_sensor_does_not_wait_over_what_ends_a_task_at_once(connect: Callable[..., None]) -> None:
+    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"{")) as server:
+        connect(server.url, "user:token")
+        with pytest.raises(errors.RiffusionTooLargeError):
+            RiffusionAccountSensor(task_id="t", poke_interval=0.05).execute({})
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wait_for_repair", [False, True])
+def test_the_account_sensor(emulator: Emulator, connect: Callable[..., None], wait_for_repair: bool) -> None:
+    sensor = RiffusionAccountSensor(task_id="t", wait_for_repair=wait_for_repair, poke_interval=0.05, timeout=20)
+    sensor.execute({})
+    emulator.break_account("user-1")
+    emulator.clear()
+    if wait_for_repair:
+
+        def repair(_: str) -> None:
+            if emulator.count() == 3:
+                emulator.repair_account("user-1")
+
+        with relaying(emulator, after=repair) as front:
+            connect(front.url, emulator.token)
+            RiffusionAccountSensor(task_id="t", wait_for_repair=True, poke_interval=0.05, timeout=20).execute({})
+        assert emulator.count() == 4
+    else:
+        with pytest.raises(errors.RiffusionPendingError):
+            sensor.execute({})
+        assert emulator.count() == 1
+
+
+def test_the_account_sensor_and_faults(emulator: Emulator, connect: Callable[..., None]) -> None:
+    sensor = RiffusionAccountSensor(task_id="t", poke_interval=0.05, wait_for_repair=True)
+    emulator.fault("reset", times=4)
+    sensor.execute({})
+    emulator.fault("reset", times=5)
+    with pytest.raises(errors.RiffusionConnectionError):
+        sensor.execute({})
+    emulator.clear()
+    emulator.fault("status", status=596)
+    with pytest.raises(errors.RiffusionPendingError):
+        RiffusionAccountSensor(task_id="t").execute({})
+    emulator.clear()
+    connect(emulator.url, "wrong")
+    with pytest.raises(errors.RiffusionUnauthorizedError):
+        RiffusionAccountSensor(task_id="t", wait_for_repair=True).execute({})
+
+
+def test_the_account_sensor_looks_at_the_account_it_is_told(connect: Callable[..., None]) -> None:
+    with Emulator(accounts=[Account("a"), Account("b", error="pending")]) as emulator:
+        connect(emulator.url, emulator.token)
+        RiffusionAccountSensor(task_id="t", user_id="a").execute({})
+        with pytest.raises(errors.RiffusionPendingError, match="b"):
+            RiffusionAccountSensor(task_id="t").execute({})
+        with pytest.raises(errors.RiffusionConfigurationError, match="'c'"):
+            RiffusionAccountSensor(task_id="t", user_id="c").execute({})

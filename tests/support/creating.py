@@ -1,0 +1,46 @@
+"""What tests of creating and waiting share: an operator that is quick, and Airflow's way through a trigger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_riffusion.operators.riffusion import RiffusionCreatePromptOperator
+from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+from tests.support.task_state_store import Store
+
+#: Part of the path of both create requests.
+CREATE = "music/create-"
+
+
+def context(store: Store | None = None) -> Any:
+    """Return the context of a task, with a task state store or, as before Airflow 3.3, without."""
+    return {"task_state_store": store} if store is not None else {}
+
+
+def prompt_operator(**parameters: Any) -> RiffusionCreatePromptOperator:
+    """Return an operator that looks often."""
+    defaults = {"task_id": "create", "prompt": "a song about testing", "poll_interval": 0.05, "timeout": 20}
+    return RiffusionCreatePromptOperator(**{**defaults, **parameters})
+
+
+def deferred(operator: Any, store: Store | None = None) -> RiffusionSongTrigger:
+    """Run an operator or sensor until it defers, and return the trigger as the triggerer makes it."""
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context(store))
+    classpath, kwargs = caught.value.trigger.serialize()
+    assert classpath == "airflow_provider_riffusion.triggers.riffusion.RiffusionSongTrigger"
+    return RiffusionSongTrigger(**json.loads(json.dumps(kwargs)))
+
+
+def run_trigger(trigger: RiffusionSongTrigger) -> Any:
+    """Return the payload of the trigger's event, as it arrives in the worker."""
+
+    async def first() -> Any:
+        return await anext(trigger.run())
+
+    return json.loads(json.dumps(asyncio.run(first()).payload))
