@@ -104,7 +104,7 @@ def run_cell(key: Key, certificates: Certificates) -> Cell:
 def _run(fault: Fault, operation: Operation, key: Key, certificates: Certificates) -> Cell:
     audio = operation.stores if operation.stores in ("mp3", "wav") else "m4a"
     settings = {**operation.settings, **(fault.settings if operation.stores in ("mp3", "wav") else {})}
-    patience = 0.4 if fault.is_waited_over and not key.once else 30.0
+    patience = 0.15 if fault.is_waited_over and not key.once else 30.0
     _PAUSES.clear()
     with (
         tempfile.TemporaryDirectory() as folder,
