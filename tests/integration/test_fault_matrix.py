@@ -18,9 +18,6 @@ from tests.programs.fault_matrix.operations import OLD, OPERATIONS, files_in, pr
 from tests.programs.fault_matrix.secrecy import Log, leaks
 from tests.programs.fault_matrix.world import SONG, TOKEN
 
-# The cells share a pool of processes.
-pytestmark = pytest.mark.xdist_group("fault_matrix")
-
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Mapping[Key, Future[Cell]]]:

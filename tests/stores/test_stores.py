@@ -27,11 +27,9 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 from tests.stores.proxy import breaking
 from tests.stores.servers import Bucket, Store, bucket_url
-from tests.support.dag_runs import ROOT, outcomes_of, run_dag
 from tests.support.worker import Worker
 
 WAV_BYTES_PER_SECOND = 44_100 * 4
-DAGS = ROOT / "tests" / "airflow" / "dags" / "download.py"
 FORMATS = ("mp3", "wav", "stems")
 
 
@@ -213,26 +211,6 @@ def test_a_refused_credential_ends_the_task_before_the_download(
 def test_a_connection_that_is_not_there_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
     with pytest.raises(RiffusionConfigurationError, match="'nowhere'"):
         download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, 'nowhere')}/songs")
-    assert emulator.requests == []
-
-
-def test_a_dag_downloads_into_the_store(
-    store: Store, emulator: Emulator, storage_path: str, prefix: str, airflow_db: None
-) -> None:
-    song_id = emulator.songs[0].id
-    conf = {"song_id": song_id, "download_format": " ".join(FORMATS), "storage_path": storage_path}
-    run = run_dag(DAGS, conf, name="expand")
-    assert {state for state, _ in outcomes_of(run).values()} == {"success"}
-    expected = {name: content for kind in FORMATS for name, content in whole(emulator, song_id, kind).items()}
-    assert without_manifests(store.objects(prefix)) == expected
-    assert emulator.count("music/download") == len(FORMATS)
-
-
-def test_a_dag_with_a_missing_bucket_fails_at_its_first_try(
-    bucket: Bucket, emulator: Emulator, airflow_db: None
-) -> None:
-    run = run_dag(DAGS, {"storage_path": f"{bucket_url(bucket, name='missing')}/songs"}, name="download")
-    assert outcomes_of(run) == {"download": ("failed", 1)}
     assert emulator.requests == []
 
 
