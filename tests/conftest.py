@@ -86,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Keep the tests in one process that share what takes long to make."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class Groups(LoadScopeScheduling):
+    class Groups(LoadScopeScheduling):  # type: ignore[misc]
         """Like pytest-xdist's own groups, which do nothing with pytest 9.2: it has no ``_nodeid`` that they set."""
 
         def _split_scope(self, nodeid: str) -> str:

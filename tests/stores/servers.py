@@ -89,7 +89,7 @@ class LocalFolder:
 class S3:
     name = "s3"
     scheme = "s3"
-    modules = ("airflow.providers.amazon.aws.fs.s3", "s3fs")
+    modules: tuple[str, ...] = ("airflow.providers.amazon.aws.fs.s3", "s3fs")
 
     def __init__(self, stack: ExitStack) -> None:
         import boto3
@@ -147,7 +147,7 @@ class S3:
 class AzureBlob:
     name = "azure"
     scheme = "abfs"
-    modules = ("airflow.providers.microsoft.azure.fs.adls", "adlfs")
+    modules: tuple[str, ...] = ("airflow.providers.microsoft.azure.fs.adls", "adlfs")
     #: The account that every Azurite has, and the key that its documentation gives.
     account = "devstoreaccount1"
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -198,7 +198,7 @@ class AzureBlob:
 class GoogleCloudStorage:
     name = "gcs"
     scheme = "gs"
-    modules = ("airflow.providers.google.cloud.fs.gcs", "gcsfs")
+    modules: tuple[str, ...] = ("airflow.providers.google.cloud.fs.gcs", "gcsfs")
 
     def __init__(self, stack: ExitStack) -> None:
         # Not its FakeGCSServer: that keeps files, and hung when one was read while another was written; and it

@@ -277,7 +277,11 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
         for name, names in stems.items()
     ]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
-    parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
+    parameters: dict[str, Any] = {
+        "download_format": download_format,
+        "storage_path": storage_path,
+        "file_name": "song",
+    }
     # The second run of each, because the first one also fills caches.
     seconds = max(min(downloads.run(song_id=song_id, **parameters).seconds for _ in range(2)) for song_id in songs)
     seed = random.randrange(10**6)
@@ -318,7 +322,11 @@ def test_two_tasks_that_write_the_same_path_leave_one_whole_file(
 ) -> None:
     songs = [emulator.add_song(Song(name, duration_s=10, stem_padding=100_000)).id for name in ("a", "b")]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
-    parameters = {"download_format": download_format, "storage_path": storage_path, "file_name": "song"}
+    parameters: dict[str, Any] = {
+        "download_format": download_format,
+        "storage_path": storage_path,
+        "file_name": "song",
+    }
     for _ in range(5):
         pids = [downloads.start(run_id=song_id, song_id=song_id, **parameters) for song_id in songs]
         assert [downloads.end(pid).code for pid in pids] == [0, 0]

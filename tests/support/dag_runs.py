@@ -47,6 +47,9 @@ def results_of(run: DagRun, task_id: str = "download") -> list[dict[str, Any]]:
 def outcomes_of(run: DagRun) -> dict[str, tuple[str, int]]:
     """Return the state and the number of tries of each task."""
     return {
-        f"{task.task_id}[{task.map_index}]" if task.map_index >= 0 else task.task_id: (str(task.state), task.try_number)
+        f"{task.task_id}[{task.map_index}]" if task.map_index >= 0 else str(task.task_id): (
+            str(task.state),
+            int(task.try_number),
+        )
         for task in run.get_task_instances()
     }

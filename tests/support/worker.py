@@ -106,8 +106,8 @@ def worker(*modules: str) -> Iterator[Worker]:
 def _download(run_id: str, parameters: dict[str, Any], peak: int) -> None:
     from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 
-    ti = SimpleNamespace(dag_id="songs", task_id="t", run_id=run_id, map_index=-1)
-    RiffusionDownloadOperator(task_id="t", **parameters).execute({"ti": ti})
+    context: Any = {"ti": SimpleNamespace(dag_id="songs", task_id="t", run_id=run_id, map_index=-1)}
+    RiffusionDownloadOperator(task_id="t", **parameters).execute(context)
     # Not ru_maxrss, which a child inherits from the process that forked it.
     with Path("/proc/self/status").open() as status:
         high = next(line for line in status if line.startswith("VmHWM"))

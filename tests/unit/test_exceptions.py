@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
@@ -29,7 +30,7 @@ def test_which_errors_end_a_task_at_its_first_try() -> None:
 
 @pytest.mark.parametrize("error_class", ALL)
 def test_errors_survive_pickle_with_all_their_fields(error_class: type[RiffusionError]) -> None:
-    fields: dict[str, object] = {}
+    fields: dict[str, Any] = {}
     if issubclass(error_class, RiffusionApiError):
         fields = {"http_status": 596, "code": "x", "api_message": "words", "request": "GET /", "retry_after": 2.0}
     elif issubclass(error_class, RiffusionStemsError):

@@ -1,5 +1,7 @@
 """DAGs for tests/airflow/test_dags.py; the params say what to download."""
 
+from typing import Any
+
 from airflow.sdk import DAG, Param, task
 
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
@@ -22,18 +24,18 @@ with DAG("download", params=params, schedule=None) as download:
 with DAG("expand", params=params, schedule=None) as expand:
 
     @task
-    def formats(params: dict | None = None) -> list[str]:
-        return params["download_format"].split()
+    def formats(params: dict[str, str] | None = None) -> list[str]:
+        return params["download_format"].split() if params else []
 
     RiffusionDownloadOperator.partial(
         task_id="download", song_id="{{ params.song_id }}", storage_path="{{ params.storage_path }}", retries=3
     ).expand(download_format=formats())
 
 
-def make_sensor_dag(mode: str, **parameters: object) -> DAG:
+def make_sensor_dag(mode: str, **parameters: Any) -> DAG:
     with DAG(f"sensor_{mode}_{'_'.join(parameters)}", schedule=None) as dag:
 
-        @task.sensor(poke_interval=1, timeout=60, mode=mode, retries=3, **parameters)
+        @task.sensor(poke_interval=0.2, timeout=60, mode=mode, retries=3, **parameters)
         def song_is_there() -> bool:
             from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 

@@ -95,7 +95,7 @@ def test_all_parameters_reach_the_api(emulator: Emulator) -> None:
     }
 
 
-WRONG_PROMPT = {
+WRONG_PROMPT: dict[str, list[Any]] = {
     "prompt": ["", " ", None, 5],
     "instrumental": ["maybe", None, 1],
     "model": ["", 5],
@@ -109,7 +109,7 @@ WRONG_PROMPT = {
 }
 
 
-WRONG_COMPOSE = {
+WRONG_COMPOSE: dict[str, list[Any]] = {
     "prompts": [
         [],
         "text",
@@ -339,7 +339,8 @@ def test_a_result_that_could_not_be_reported_is_not_paid_for_again(
 
     def run(max_tries: int) -> list[str]:
         operator = prompt_operator(wait_for_completion=wait_for_completion)
-        return operator.execute({"task_state_store": store, "ti": TaskInstance(max_tries)})
+        found: list[str] = operator.execute(context(store) | {"ti": TaskInstance(max_tries)})
+        return found
 
     first = run(max_tries=2)
     assert run(max_tries=2) == first

@@ -369,7 +369,7 @@ def test_an_incomplete_set_is_not_skipped(emulator: Emulator, song_id: str, tmp_
 
 # --- parameters
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "song_id": ["../../etc/x", "/etc/x", "", "x" * 10_000, "a\0b", "a\nb", 5, None],
     "download_format": ["flac", "", None],
     "file_name": ["", "a/b", "..", ".", "a\\b", "a\0b", "x" * 300, "ä" * 200],
@@ -400,20 +400,20 @@ def test_a_wrong_literal_fails_when_the_dag_is_parsed_and_a_rendered_one_before_
 
 
 def test_templates_and_xcoms_are_left_alone_until_they_are_rendered() -> None:
-    template = dict.fromkeys(RiffusionDownloadOperator.template_fields, "{{ params.x }}")
+    template: dict[str, Any] = dict.fromkeys(RiffusionDownloadOperator.template_fields, "{{ params.x }}")
     assert RiffusionDownloadOperator(task_id="t", **template).song_id == "{{ params.x }}"
     with DAG("d"):
         first = EmptyOperator(task_id="first")
-        second = RiffusionDownloadOperator(
-            task_id="second", **{name: first.output for name in template if name != "storage_conn_id"}
-        )
+        outputs: dict[str, Any] = {name: first.output for name in template if name != "storage_conn_id"}
+        second = RiffusionDownloadOperator(task_id="second", **outputs)
     assert second.upstream_task_ids == {"first"}
 
-    @dag
     def with_argument(song_id: str = "abc") -> None:
         RiffusionDownloadOperator(task_id="t", song_id=song_id, storage_path=song_id)
 
-    assert isinstance(with_argument().tasks[0].song_id, DagParam)
+    (task,) = dag()(with_argument)().tasks
+    assert isinstance(task, RiffusionDownloadOperator)
+    assert isinstance(task.song_id, DagParam)
     assert set(template) == set(WRONG)
 
 

@@ -59,7 +59,7 @@ def test_limit_and_created_after_stop_early(connect: Callable[..., None]) -> Non
         assert emulator.count() == 2 * 3
 
 
-def page_of(*songs: dict[str, object]) -> Callable[[Any], None]:
+def page_of(*songs: dict[str, str]) -> Callable[[Any], None]:
     return ok(json.dumps(songs).encode(), "application/json")
 
 

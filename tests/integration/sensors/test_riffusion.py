@@ -41,20 +41,22 @@ FLAGS = [{}, {"soft_fail": True}, {"never_fail": True}, {"silent_fail": True}]
 
 def expected(ending: str, flags: dict[str, bool]) -> type[BaseException] | None:
     """The table of the README."""
+    skipped: type[BaseException] = AirflowSkipException
+    timed_out: type[BaseException] = AirflowSensorTimeout
     soft, never, silent = (flags.get(f"{name}_fail", False) for name in ("soft", "never", "silent"))
     if ending == "done":
         return None
     if ending == "timeout" or (silent and ending in ("unreachable", "400")):
-        return AirflowSkipException if soft else AirflowSensorTimeout
+        return skipped if soft else timed_out
     if ending in ("song failed", "596", "401"):
-        final = {
+        final: dict[str, type[BaseException]] = {
             "song failed": errors.RiffusionSongFailedError,
             "596": errors.RiffusionPendingError,
             "401": errors.RiffusionUnauthorizedError,
         }
-        return AirflowSkipException if soft or never else final[ending]
+        return skipped if soft or never else final[ending]
     if never:
-        return AirflowSkipException
+        return skipped
     return errors.RiffusionConnectionError if ending == "unreachable" else errors.RiffusionBadRequestError
 
 

@@ -11,11 +11,12 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -45,7 +46,7 @@ ROOT = Request("GET", "/")
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
-def client(url: str, **settings: object) -> Client:
+def client(url: str, **settings: Any) -> Client:
     return Client(ConnectionSettings(base_url=url, token=TOKEN, **{"timeout": 1.0, "low_speed_time": 0.5, **settings}))
 
 
@@ -454,7 +455,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise socket.gaierror(-2, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names[host], 0))]
 
-    monkeypatch.setattr(targets.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return names
 
 
@@ -492,12 +493,11 @@ def test_targets_are_judged_by_what_they_resolve_to(
 
 
 @pytest.fixture
-def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login foreign password foreign\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    return
 
 
 @pytest.mark.usefixtures("netrc")

@@ -28,7 +28,7 @@ def test_the_triggers_on_kill_takes_the_job_off_the_scheduler(emulator: Emulator
     trigger = deferred(prompt_operator(deferrable=True))
 
     async def kill_while_running() -> None:
-        running = asyncio.create_task(anext(trigger.run()))
+        running = asyncio.ensure_future(anext(trigger.run()))
         while emulator.count("/v1/riffusion/music", "GET") == 0:
             await asyncio.sleep(0.01)
         running.cancel()
@@ -92,7 +92,7 @@ def test_a_kill_gets_through_when_all_polls_hang(emulator: Emulator, connect: Ca
             )
             for number in range(16)
         ]
-        running = [asyncio.create_task(anext(trigger.run())) for trigger in triggers]
+        running = [asyncio.ensure_future(anext(trigger.run())) for trigger in triggers]
         await asyncio.sleep(0.5)
         start = time.monotonic()
         await triggers[-1].on_kill()

@@ -103,7 +103,7 @@ GROUPS = (STATUSES, CONNECTION, BODY, JSON, REDIRECTS, ECHOES)
 
 _CHUNKED = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked"
 #: What takes the place of the right value of a field.
-_WRONG_VALUES = (None, True, 5, "x", [], {})
+_WRONG_VALUES: tuple[object, ...] = (None, True, 5, "x", [], {})
 #: In these rows the JSON, which for mp3 and wav names the file's URL, is what is damaged.
 _URL = {"audio_reply": "url"}
 

@@ -25,7 +25,7 @@ from tests.programs.fault_matrix.world import OTHER_SONG, SONG, World
 from tests.support.task_state_store import Store
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
+    from airflow.sdk.exceptions import AirflowRescheduleException  # type: ignore[attr-defined, unused-ignore]
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowRescheduleException
 
@@ -108,9 +108,9 @@ def _create(run: Run) -> Any:
 
 
 def _sensor(run: Run, **options: Any) -> RiffusionSongSensor:
-    return run.start(
-        RiffusionSongSensor(task_id="wait", song_id=SONG, poke_interval=_POLL, timeout=run.patience, **options)
-    )
+    sensor = RiffusionSongSensor(task_id="wait", song_id=SONG, poke_interval=_POLL, timeout=run.patience, **options)
+    run.start(sensor)
+    return sensor
 
 
 def _poke(run: Run) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -43,7 +43,7 @@ class Log(logging.Handler):
             cache_logger_on_first_use=False,
         )
 
-    def _keep(self, logger: Any, method: str, event: dict[str, Any]) -> Any:
+    def _keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         self.lines.append(repr(event))
         raise structlog.DropEvent
 

@@ -182,8 +182,8 @@ def world_of(
     def choose(request: bytes) -> Script:
         good = relay(request, emulator)
         reply = _good(request, good, f"{elsewhere.url}/audio")
-        is_hit = fault.mangle is not None and world.is_struck(target_of(request)) and fault.hits(reply)
-        if is_hit and (not once or struck.acquire(blocking=False)):
+        is_hit = world.is_struck(target_of(request)) and fault.hits(reply)
+        if fault.mangle and is_hit and (not once or struck.acquire(blocking=False)):
             return fault.mangle(reply)
         return lambda connection: connection.sendall(good)
 

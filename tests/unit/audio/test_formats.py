@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import wave
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +11,7 @@ from airflow_provider_riffusion.audio import formats as audio
 from airflow_provider_riffusion.emulator import Emulator
 
 
-def reader(content: bytes):
+def reader(content: bytes) -> Callable[[int, int], bytes]:
     return lambda offset, length: content[offset : offset + length]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import jinja2
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -24,7 +23,8 @@ from airflow_provider_riffusion.storage import manifest as stem_set
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import StemFile
 from airflow_provider_riffusion.tasks.base import is_template
-from airflow_provider_riffusion.useapi.prompts import is_song_id
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES, is_song_id
+from airflow_provider_riffusion.useapi.riffusion.requests import create_request
 from tests.support.strategies import any_text, json_values, mutated, outcome, plain_text
 
 # --- where files go
@@ -84,7 +84,8 @@ class OneManifest:
 
 
 def read_manifest(content: bytes) -> list[StemFile] | None:
-    return stem_set.read_manifest(OneManifest(content), "song.stems")
+    storage: Any = OneManifest(content)
+    return stem_set.read_manifest(storage, "song.stems")
 
 
 @given(files=st.lists(stored_files, max_size=4))
@@ -146,7 +147,7 @@ CREATE = {
     "poll_interval": 10,
     "timeout": "60",
 }
-OPERATORS: dict[str, tuple[Callable[..., BaseOperator], dict[str, Any]]] = {
+OPERATORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "download": (
         RiffusionDownloadOperator,
         {
@@ -234,9 +235,11 @@ def test_any_parameter_is_taken_or_named(name: str, data: st.DataObject) -> None
     elif parameter == "created_after" and taken is not None:
         assert isinstance(taken, str | datetime)
     if name in ("prompt", "compose"):
-        found.user_id = found.user_id or "user-1"
-        request = found._request("reference")
+        names = PROMPT_RULES if name == "prompt" else COMPOSE_RULES
+        values = {key: getattr(found, key) for key in names}
+        request = create_request({**values, "user_id": found.user_id or "user-1", "reply_ref": "reference"})
         json.dumps(request.json, allow_nan=False)
+        assert request.json
         assert None not in request.json.values()
 
 

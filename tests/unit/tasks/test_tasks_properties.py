@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pytest
@@ -110,7 +111,8 @@ def test_any_event_is_songs_or_a_documented_error(event: Any) -> None:
     found = outcome(lambda: songs_of_event(event), lambda error: check_text(str(error)))
     if isinstance(found, list):
         assert found
-        push_song_url({"ti": Pushed()}, found)
+        context: Any = {"ti": Pushed()}
+        push_song_url(context, found)
 
 
 def test_an_event_of_any_depth_is_a_documented_error() -> None:
@@ -119,7 +121,7 @@ def test_an_event_of_any_depth_is_a_documented_error() -> None:
             event = json.loads("[" * depth + "]" * depth)
         except RecursionError:
             break
-        assert isinstance(outcome(lambda event=event: songs_of_event({"status": event})), RiffusionError)
+        assert isinstance(outcome(partial(songs_of_event, {"status": event})), RiffusionError)
 
 
 @given(found=st.lists(songs.map(summary_of), min_size=1, max_size=3), error=errors())
@@ -213,7 +215,8 @@ class Store:
 
 
 def state_of(store: Store) -> TaskState:
-    return TaskState({"task_state_store": store})
+    context: Any = {"task_state_store": store}
+    return TaskState(context)
 
 
 @given(create=creates, failures=st.integers(0, 9))

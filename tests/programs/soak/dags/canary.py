@@ -30,7 +30,8 @@ with DAG("canary", schedule=None, default_args={"retries": 0}):
 
     @task
     def cases(operation: str) -> list[dict[str, str]]:
-        return json.loads(Path(os.environ["SOAK_INPUT"]).read_text())[operation]
+        cases: list[dict[str, str]] = json.loads(Path(os.environ["SOAK_INPUT"]).read_text())[operation]
+        return cases
 
     found = {operation: cases.override(task_id=f"cases_{operation}")(operation) for operation in OPERATIONS}
     RiffusionDownloadOperator.partial(task_id="download", max_bytes=500_000).expand_kwargs(found["download"])

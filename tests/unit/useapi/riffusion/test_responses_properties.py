@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,7 +193,7 @@ def test_json_of_any_depth_is_a_documented_error() -> None:
 @example(body=b"9" * 5000, cut=0)
 def test_json_is_read_or_is_a_download_error(body: bytes, cut: int) -> None:
     for text in (body[:cut], body[cut:], body[cut:].decode("latin-1")):
-        found = outcome(lambda text=text: parse_json(text, REQUEST))
+        found = outcome(partial(parse_json, text, REQUEST))
         assert not isinstance(found, errors.RiffusionError) or type(found) is errors.RiffusionDownloadError
 
 
@@ -270,6 +271,7 @@ def test_created_ids_are_read_from_every_shape(expected: list[str], unusable: li
     # A lost id is a song that was paid for and is not waited for.
     entries = [{"id": song_or_job_id} for song_or_job_id in expected]
     jobs = [{"job_id": song_or_job_id, "id": 7} for song_or_job_id in expected]
+    payload: object
     for listed in ([*unusable, *entries], [*entries, *entries], [*jobs, *unusable]):
         for payload in (listed, {"jobs": listed}, {"songs": listed}, {"jobs": listed, "error": "too late"}):
             assert responses.parse_created(payload, REQUEST) == expected

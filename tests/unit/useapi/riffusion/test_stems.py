@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_riffusion.audio.encoded import Stem
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionPendingError,
@@ -19,7 +20,7 @@ TEXT = base64.b64encode(AUDIO).decode()
 URL = "https://files.example/vocals.m4a?sig=1"
 
 
-def parse(payload: object) -> list[stems.Stem]:
+def parse(payload: object) -> list[Stem]:
     return stems.parse_stems(payload, REQUEST)
 
 
@@ -55,7 +56,7 @@ def test_every_known_shape_with_bytes_is_read(payload: Any) -> None:
     ],
 )
 def test_every_known_shape_with_urls_is_read(payload: Any) -> None:
-    assert parse(payload) == [stems.Stem("vocals", url=URL)]
+    assert parse(payload) == [Stem("vocals", url=URL)]
 
 
 @pytest.mark.parametrize(

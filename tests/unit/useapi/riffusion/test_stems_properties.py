@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_riffusion.audio.encoded import Stem
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionStemsError,
@@ -59,11 +60,11 @@ documents = st.one_of(
 )
 
 
-def parse(payload: object) -> list[stems.Stem]:
+def parse(payload: object) -> list[Stem]:
     return stems.parse_stems(payload, REQUEST)
 
 
-def check_names(found: list[stems.Stem]) -> None:
+def check_names(found: list[Stem]) -> None:
     names = [stem.name for stem in found]
     assert len({name.casefold() for name in names}) == len(names)
     for name in names:
@@ -114,7 +115,7 @@ def test_the_bytes_of_every_shape_are_found(
 ) -> None:
     by_name = {f"stem{number}": ENCODERS[encoder](content) for number, content in enumerate(contents)}
     listed = [{name_key: name, value_key: text} for name, text in by_name.items()]
-    payloads = (
+    payloads: tuple[object, ...] = (
         {**metadata, **by_name},
         {**metadata, "stems": by_name},
         {**metadata, "stems": {name: {value_key: text} for name, text in by_name.items()}},
@@ -137,7 +138,7 @@ def test_the_bytes_of_every_shape_are_found(
 @example(text="data:audio/mp4," + TEXT)
 def test_damaged_audio_is_bytes_or_a_value_error(text: str) -> None:
     with suppress(ValueError):
-        assert isinstance(stems.Stem("vocals", text=text).decode(), bytes)
+        assert isinstance(Stem("vocals", text=text).decode(), bytes)
     with pytest.raises(ValueError, match=r".") as caught:
-        stems.Stem("vocals", text=f"{TEXT}\ud800").decode()
+        Stem("vocals", text=f"{TEXT}\ud800").decode()
     assert TEXT[:40] not in str(caught.value)
