@@ -7,8 +7,7 @@ import string
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta, timezone
-from email.utils import format_datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,11 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_riffusion import exceptions as errors
-from airflow_provider_riffusion.audio import formats as audio
-from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.tasks.events import event_of_error
 from airflow_provider_riffusion.transport.request import Request
-from airflow_provider_riffusion.transport.retry import parse_retry_after
 from airflow_provider_riffusion.useapi import errors as useapi_errors
 from airflow_provider_riffusion.useapi import models, prompts
 from airflow_provider_riffusion.useapi.client import parse_json
@@ -39,10 +35,13 @@ from tests.support.strategies import (
     plain_text,
     song_ids,
 )
-from tests.unit.audio.test_formats import ID3, ID3_WITH_FOOTER, make_mp3, make_wav, reader
 
 maybe_text = st.none() | plain_text
+
+
 counts = st.none() | st.integers(0, 100)
+
+
 songs = st.builds(
     lambda status, **fields: models.Song(status=status, state=responses.state_of(status), **fields),
     id=song_ids,
@@ -57,11 +56,20 @@ songs = st.builds(
     topic=maybe_text,
     lyrics=maybe_text,
 )
+
+
 #: A reply with only such keys is an error.
 user_ids = plain_text.filter(lambda user_id: user_id not in ("error", "message", "code"))
+
+
 accounts = st.builds(models.Account, user_id=user_ids, max_jobs=counts, error=maybe_text)
+
+
 jobs = st.builds(models.Job, id=song_ids, user_id=maybe_text, started=maybe_text, reply_ref=maybe_text)
+
+
 slots = st.builds(models.Slots, user_id=plain_text, max_jobs=counts, executing=counts, available=counts)
+
 
 envelopes = st.one_of(
     st.fixed_dictionaries({"error": plain_text}, optional={"code": st.integers(100, 999) | plain_text}),
@@ -90,18 +98,31 @@ def slots_document(slot: models.Slots) -> dict[str, Any]:
 
 
 song_documents = songs.map(asdict)
+
+
 account_documents = accounts.map(account_document)
+
+
 lists_of_songs = st.lists(song_documents, max_size=3)
+
+
 objects_of_accounts = st.dictionaries(user_ids, account_documents, max_size=3)
+
+
 lists_of_jobs = st.lists(jobs.map(job_document), max_size=3)
+
+
 objects_of_slots = st.fixed_dictionaries(
     {"executing": lists_of_jobs, "available": st.lists(slots.map(slots_document), max_size=3)}
 )
+
+
 created_documents = st.one_of(
     st.fixed_dictionaries({"job_id": song_ids, "user_id": plain_text}),
     st.fixed_dictionaries({"jobs": st.lists(st.fixed_dictionaries({"id": song_ids}), max_size=3)}),
     lists_of_songs,
 )
+
 
 PARSERS: dict[str, tuple[Callable[..., object], st.SearchStrategy[Any]]] = {
     "songs": (responses.parse_songs, lists_of_songs | song_documents),
@@ -126,9 +147,9 @@ def test_any_json_is_read_or_is_a_documented_error(name: str, data: st.DataObjec
         assert found.http_status == 200
 
 
-# --- errors
-
 statuses = st.sampled_from([200, 204, 302, *range(400, 430), *range(500, 505), 596, 599, 600]) | st.integers(0, 2000)
+
+
 bodies = st.one_of(
     mutated(envelopes).map(lambda document: json.dumps(document).encode()),
     json_values.map(lambda document: json.dumps(document).encode()),
@@ -196,8 +217,6 @@ def test_json_is_read_or_is_a_download_error(body: bytes, cut: int) -> None:
         found = outcome(partial(parse_json, text, REQUEST))
         assert not isinstance(found, errors.RiffusionError) or type(found) is errors.RiffusionDownloadError
 
-
-# --- values
 
 noise = json_values.filter(lambda value: not isinstance(value, dict) or not value.keys() & {"id", "job_id", "user_id"})
 
@@ -294,82 +313,3 @@ def test_a_download_url_is_returned_and_never_shown(url: str, payload: Any) -> N
     found = outcome(lambda: responses.parse_download_url([payload, url], REQUEST))
     assert isinstance(found, errors.RiffusionApiError)
     assert "sig=1" not in str(found)
-
-
-# --- times
-
-times = st.datetimes(timezones=st.none() | st.integers(-1439, 1439).map(lambda m: timezone(timedelta(minutes=m))))
-time_texts = times.map(datetime.isoformat) | times.map(lambda moment: moment.isoformat(" ")) | any_text
-
-
-@given(moment=times)
-def test_a_time_is_read_as_it_was_written(moment: datetime) -> None:
-    expected = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    assert parse_time(moment) == parse_time(moment.isoformat()) == expected
-
-
-@given(texts=st.lists(time_texts | st.none(), max_size=4))
-@example(texts=["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-def test_any_times_can_be_compared(texts: list[str | None]) -> None:
-    found = [moment for text in texts if (moment := parse_time(text)) is not None]
-    assert sorted(found) == sorted(found, key=datetime.timestamp)
-
-
-@given(text=any_text | time_texts | times.map(format_datetime) | st.floats().map(str) | st.integers().map(str))
-@example(text="9" * 400)
-@example(text="Mon, 01 Jan 0001 00:00:00 +2359")
-def test_retry_after_is_absent_or_a_number_of_seconds(text: str) -> None:
-    seconds = parse_retry_after(text)
-    assert seconds is None or 0 <= seconds <= 1e9
-
-
-@given(seconds=st.integers(0, 10**9), minutes=st.integers(-1439, 1439))
-def test_retry_after_is_read_as_seconds_and_as_a_date(seconds: int, minutes: int) -> None:
-    assert parse_retry_after(str(seconds)) == seconds
-    date = datetime.now(timezone(timedelta(minutes=minutes))) + timedelta(seconds=seconds)
-    found = parse_retry_after(format_datetime(date))
-    # An hour for the time that has passed since.
-    assert found is not None
-    assert seconds - 3600 < found <= seconds
-
-
-# --- audio
-
-heads = st.sampled_from(
-    [b"ID3", ID3, ID3_WITH_FOOTER, b"\xff\xfb\x90\x00", b"RIFF\0\0\0\0WAVE", b"fLaC", b"\0\0\0\1ftyp"]
-)
-files = st.one_of(
-    st.builds(lambda head, rest, cut: (head + rest)[:cut], heads, st.binary(max_size=100), st.integers(0, 150)),
-    st.binary(max_size=100),
-)
-
-
-@given(content=files)
-@example(content=b"ID3")
-def test_any_bytes_have_a_format_and_a_size_or_none(content: bytes) -> None:
-    assert audio.declared_size(reader(content)) >= 0
-    assert audio.detect(content[: audio.HEAD_BYTES]) is audio.detect(content)
-    if audio.detect(content) is None:
-        assert audio.declared_size(reader(content)) == 0
-
-
-@given(
-    tag=st.sampled_from([b"", ID3, ID3_WITH_FOOTER]),
-    flags=st.sampled_from([2, 3]),
-    second=st.sampled_from([0xFB, 0xF3]),
-    kept=st.floats(0, 1),
-)
-def test_an_mp3_that_is_cut_anywhere_behind_its_head_is_noticed(
-    tag: bytes, flags: int, second: int, kept: float
-) -> None:
-    content = make_mp3(tag=tag, flags=flags, second=second)
-    head = len(tag) + 64
-    cut = content[: head + int(kept * (len(content) - head))]
-    assert audio.declared_size(reader(cut)) == len(content)
-
-
-@given(seconds=st.floats(0.001, 0.05), kept=st.floats(0, 1))
-def test_a_wav_that_is_cut_anywhere_behind_its_head_is_noticed(seconds: float, kept: float) -> None:
-    content = make_wav(seconds)
-    cut = content[: audio.HEAD_BYTES + int(kept * (len(content) - audio.HEAD_BYTES))]
-    assert audio.declared_size(reader(cut)) == len(content)

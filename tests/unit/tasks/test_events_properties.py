@@ -1,11 +1,9 @@
-"""Whatever a trigger sent or an earlier try kept: a task takes it up, or ends with a documented error."""
+"""Whatever a trigger sent: a task takes it up, or ends with a documented error."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,17 +15,12 @@ from airflow_provider_riffusion import exceptions
 from airflow_provider_riffusion.exceptions import (
     RiffusionApiError,
     RiffusionConnectionError,
-    RiffusionCreateUncertainError,
     RiffusionError,
     RiffusionStemsError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
 from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
-from airflow_provider_riffusion.tasks.task_state import SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Waiter
-from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from airflow_provider_riffusion.useapi.models import Song, SongSummary, summary_of
-from airflow_provider_riffusion.useapi.prompts import is_song_id
 from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
 from tests.support.strategies import (
     any_text,
@@ -86,9 +79,9 @@ def through_json(value: object) -> Any:
     return json.loads(json.dumps(value))
 
 
-# --- waiting
-
 summaries = songs.map(summary_of).map(dict)
+
+
 events = st.one_of(
     st.fixed_dictionaries({"status": st.just("done"), "songs": st.lists(summaries, min_size=1, max_size=3)}),
     errors().map(event_of_error).map(dict),
@@ -141,112 +134,3 @@ def test_any_exception_of_a_trigger_is_an_event_that_can_be_sent(error: Exceptio
     found = outcome(lambda: songs_of_event(through_json(event_of_error(error))))
     assert type(found) is RiffusionError
     assert type(error).__name__ in str(found)
-
-
-@given(
-    arguments=st.fixed_dictionaries(
-        {
-            "ids": st.lists(song_ids, min_size=1, max_size=3),
-            "riffusion_conn_id": plain_text,
-            "user_id": st.none() | plain_text,
-            "poll_interval": st.floats(0, 1e9),
-            "deadline": st.floats(0, 1e12),
-            "max_failures": st.none() | st.integers(1, 9),
-            "cancel_on_kill": st.booleans(),
-        }
-    )
-)
-def test_a_trigger_is_made_again_from_what_it_serializes(arguments: dict[str, Any]) -> None:
-    path, sent = RiffusionSongTrigger(**arguments).serialize()
-    assert through_json(sent) == arguments
-    assert RiffusionSongTrigger(**through_json(sent)).serialize() == (path, arguments)
-
-
-@given(
-    polled=st.lists(st.lists(songs, max_size=3), max_size=3) | errors(),
-    now=st.integers(0, 4),
-    deadline=st.integers(0, 4),
-    failures=st.integers(0, 6),
-)
-@example(polled=[[song("failed\x1b", id=f"{number}" * 100) for number in range(200)]], now=0, deadline=1, failures=0)
-def test_any_poll_ends_the_waiting_or_does_not(
-    polled: list[list[Song]] | RiffusionError, now: int, deadline: int, failures: int
-) -> None:
-    ids = [f"song-{number}" for number in range(len(polled) if isinstance(polled, list) else 100)]
-    found = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled, now=now))
-    if isinstance(polled, list):
-        backwards = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled[::-1], now=now))
-        assert type(backwards) is type(found)
-        known = [song for shown in polled for song in shown]
-        is_done = bool(polled) and all(polled) and all(song.is_completed for song in known)
-        assert isinstance(found, list) is is_done
-    if isinstance(found, list):
-        assert [song["id"] for song in found] == list(dict.fromkeys(song.id for song in known))
-    elif found is None:
-        assert now < deadline
-
-
-# --- a task's state
-
-creates = st.builds(
-    SavedCreate,
-    reference=plain_text,
-    sent_at=st.floats(0, 4e9),
-    ids=st.lists(song_ids, max_size=2),
-    finished=st.lists(song_ids, max_size=2),
-    max_tries=st.none() | st.integers(0, 9),
-)
-
-
-class Store:
-    """Airflow's, which keeps JSON."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self.values = dict(values or {})
-
-    def get(self, key: str) -> Any:
-        return self.values.get(key)
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = through_json(value)
-
-    def delete(self, key: str) -> None:
-        del self.values[key]
-
-
-def state_of(store: Store) -> TaskState:
-    context: Any = {"task_state_store": store}
-    return TaskState(context)
-
-
-@given(create=creates, failures=st.integers(0, 9))
-def test_a_state_is_read_as_it_was_kept(create: SavedCreate, failures: int) -> None:
-    store = Store()
-    state_of(store).save_create(create)
-    state_of(store).save_failures(failures)
-    assert state_of(store).load_create() == create
-    assert state_of(store).load_failures() == failures
-    state_of(store).forget_create()
-    state_of(store).save_failures(0)
-    assert store.values == {}
-
-
-@given(create=mutated(creates.map(asdict)) | json_values, failures=json_values)
-@example(create={"reference": "r", "sent_at": 1.0, "ids": ["a"], "field_of_a_later_version": 1}, failures=True)
-@example(create={"reference": "r", "sent_at": "soon", "ids": ["a"]}, failures=-1)
-@example(create={"reference": "r", "sent_at": 1e300}, failures=0)
-@example(create={"ids": ["a"]}, failures=0)
-def test_a_state_that_another_version_kept_never_pays_twice(create: Any, failures: Any) -> None:
-    store = Store({"riffusion_create": create, "riffusion_failures": failures})
-    assert state_of(store).load_failures() >= 0
-    found = outcome(state_of(store).load_create)
-    if isinstance(found, RiffusionError):
-        assert type(found) is RiffusionCreateUncertainError
-        # So that clearing the task, which a human does after a look, creates.
-        assert "riffusion_create" not in store.values
-    elif found is None:
-        assert create is None
-    else:
-        assert isinstance(found.reference, str)
-        assert 0 <= found.sent_at < 1e11
-        assert all(map(is_song_id, [*found.ids, *found.finished]))
