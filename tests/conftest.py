@@ -71,6 +71,20 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "MAX_BACKOFF_SECONDS", 0.01)
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note the pauses between attempts, in seconds, instead of making them."""
+    noted: list[float] = []
+    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: noted.append)
+    return noted
+
+
+@pytest.fixture
+def short_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait a moment, and not a minute, for another writer of a set."""
+    monkeypatch.setattr("airflow_provider_riffusion.storage.local_folder._LOCK_SECONDS", 0.1)
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
     """A migrated metadata database with the examples' pool."""

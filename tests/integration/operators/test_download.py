@@ -22,8 +22,7 @@ from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Emulator, Song, example_accounts
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 from airflow_provider_riffusion.transport import retry as retries
-from airflow_provider_riffusion.useapi import download
-from tests.support.raw_server import ok, serve
+from tests.support.raw_server import ok, reply, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
 
@@ -483,12 +482,12 @@ def test_on_kill_removes_the_unfinished_download(emulator: Emulator, song_id: st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_size_of_a_stems_document_is_limited(
-    emulator: Emulator, song_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "_MAX_STEMS_JSON_BYTES", 5000)
-    with pytest.raises(errors.RiffusionTooLargeError):
-        run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
+def test_the_size_of_a_stems_document_is_limited(connect: Callable[..., None], tmp_path: Path) -> None:
+    with serve(reply(f"HTTP/1.1 200 OK\nContent-Length: {2**28 + 1}", b"{")) as server:
+        connect(server.url, "t")
+        with pytest.raises(errors.RiffusionTooLargeError):
+            run(song_id="s", download_format="stems", storage_path=str(tmp_path))
+    assert len(server.requests) == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -324,13 +324,11 @@ def test_a_retry_after_that_is_too_long_is_an_error_at_once() -> None:
     assert len(server.requests) == 1
 
 
-def test_all_waiting_together_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("tenacity.sleep_using_event", lambda event: slept.append)
+def test_all_waiting_together_has_an_end(pauses: list[float]) -> None:
     with serve(status(503, "Retry-After: 110")) as server, pytest.raises(RiffusionApiError):
         client(server.url).get(ROOT, raise_for)
-    assert len(slept) == 2
-    assert sum(slept) <= retries.MAX_WAITING_SECONDS
+    assert len(pauses) == 2
+    assert sum(pauses) <= retries.MAX_WAITING_SECONDS
 
 
 # --- redirects and URLs that came from a reply

@@ -143,8 +143,7 @@ def _deferrable(run: Run) -> Any:
         # Airflow would retry the task, whatever the error.
         raise AssertionError("the trigger did not end with one event") from error
     run.shown.append(payload)
-    if trigger._hook is not None:
-        run.hooks.append(trigger._hook)
+    run.hooks += [part for part in vars(trigger).values() if isinstance(part, RiffusionHook)]
     event = json.loads(json.dumps(payload, allow_nan=False))
     return _sensor(run, deferrable=True).resume_execution("execute_complete", {"event": event}, run.context)
 

@@ -19,8 +19,8 @@ _INTRODUCTION = """\
 # Reliability: what happens on every fault
 
 Look your fault up before it happens to you. Each cell was run: the real operator, sensor or hook, over a real socket,
-against the bundled emulator or a server that sends the wrong bytes. This page is written by
-`python -m tests.programs.fault_matrix` from what that run gave ({count:,} runs), and the tests fail when it is out of date.
+against the bundled emulator or a server that sends the wrong bytes. `make reliability` writes this page from what that
+run gave ({count:,} runs); `make test` repeats a third of the runs, and fails when a cell is not as it stands here.
 
 ## In every cell
 

@@ -63,10 +63,8 @@ def test_two_writers_of_a_set_take_turns(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
-def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_riffusion.storage.local_folder._LOCK_SECONDS", 0.1)
+@pytest.mark.usefixtures("short_lock")
+def test_a_lock_that_stays_taken_does_not_hold_a_set_up_for_ever(tmp_path: Path) -> None:
     store = local(tmp_path)
     with store.exclusive("song.stems"):
         publish_set(store, ["a.m4a"])

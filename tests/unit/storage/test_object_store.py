@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,7 +43,8 @@ def test_an_unknown_connection_is_refused_before_its_store_is_opened(monkeypatch
 def test_a_store_of_another_provider_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.local import LocalFileSystem
 
-    monkeypatch.setattr("airflow_provider_riffusion.storage.object_store._file_system", lambda _: LocalFileSystem())
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=LocalFileSystem()))
     store = open_storage(StorageLocation("sftp", None, f"{tmp_path}/songs"))
     (tmp_path / "songs").mkdir()
     assert store.size("a.mp3") is None
