@@ -25,7 +25,7 @@ SONGS ?= 500
 WORKERS ?= 4
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit test-stores reliability soak benchmark constraints clean
@@ -44,8 +44,8 @@ lint: $(VENV)/.installed-test  ## Check style, format and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(MYPY_OPTIONS)
 
-unit: $(VENV)/.installed-test  ## Only the tests without a socket, in a few seconds.
-	$(BIN)/python -m pytest tests/unit
+unit: $(VENV)/.installed-test  ## Only the tests without a socket.
+	$(PYTEST) tests/unit
 
 test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure and GCS servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
