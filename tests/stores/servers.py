@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import requests
 
-from tests.support.raw_server import reply, serve
+from tests.support.raw_server import response, serve
 
 BUCKET = "songs"
 CONN_ID = "song_store"
@@ -243,7 +243,7 @@ class GoogleCloudStorage:
         message = "songs@example.iam.gserviceaccount.com does not have storage.objects.create access."
         body = json.dumps({"error": {"code": 403, "message": message}}).encode()
         head = f"HTTP/1.1 403 Forbidden\nContent-Type: application/json\nContent-Length: {len(body)}\nConnection: close"
-        with serve(reply(head, body)) as server:
+        with serve(response(head, body)) as server:
             yield self.connection(server.url)
 
 

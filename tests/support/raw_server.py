@@ -39,15 +39,17 @@ class RawServer:
         return self.scripts[min(len(self.requests), len(self.scripts)) - 1]
 
 
-def reply(head: str, body: bytes = b"") -> Script:
+def response(head: str, body: bytes = b"") -> Script:
     """Send a head, given without line ends, and a body, and close."""
     content = head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body
     return lambda connection: connection.sendall(content)
 
 
 def ok(body: bytes, content_type: str = "application/octet-stream") -> Script:
-    """Send a whole reply."""
-    return reply(f"HTTP/1.1 200 OK\nContent-Type: {content_type}\nContent-Length: {len(body)}\nConnection: close", body)
+    """Send a whole response."""
+    return response(
+        f"HTTP/1.1 200 OK\nContent-Type: {content_type}\nContent-Length: {len(body)}\nConnection: close", body
+    )
 
 
 def reset(connection: socket.socket) -> None:

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
-from tests.support.raw_server import ok, reply, serve
+from tests.support.raw_server import ok, response, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
 
@@ -130,7 +130,7 @@ def test_no_accounts(connect: Callable[..., None]) -> None:
 
 
 def test_a_404_of_another_server_is_not_taken_for_no_accounts(connect: Callable[..., None]) -> None:
-    with serve(reply("HTTP/1.1 404 Not Found\nContent-Length: 0\nConnection: close")) as server:
+    with serve(response("HTTP/1.1 404 Not Found\nContent-Length: 0\nConnection: close")) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionNotFoundError):
             RiffusionHook().get_accounts()

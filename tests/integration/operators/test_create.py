@@ -18,7 +18,7 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionCreatePromptOperator,
 )
 from tests.support.creating import CREATE, context, deferred, prompt_operator, run_trigger
-from tests.support.raw_server import NoTls, ok, reply, serve
+from tests.support.raw_server import NoTls, ok, response, serve
 from tests.support.relay import relaying
 from tests.support.task_state_store import Store
 
@@ -361,7 +361,7 @@ ACCEPTED = [
 @pytest.mark.parametrize(("status", "body"), ACCEPTED)
 def test_a_reply_that_names_ids_has_created_them(connect: Callable[..., None], status: int, body: bytes) -> None:
     head = f"HTTP/1.1 {status} X\nContent-Length: {len(body)}\nConnection: close"
-    with serve(reply(head, body)) as server:
+    with serve(response(head, body)) as server:
         connect(server.url, "t")
         assert prompt_operator(wait_for_completion=False).execute({}) == ["J"]
 
@@ -397,7 +397,7 @@ def test_a_reply_without_ids_is_a_lost_one(connect: Callable[..., None], body: b
 
 def test_a_redirected_create_is_not_followed(connect: Callable[..., None]) -> None:
     moved = "HTTP/1.1 307 X\nLocation: %s\nContent-Length: 0\nConnection: close"
-    with serve(ok(b"{}")) as other, serve(reply(moved % other.url), ok(b"[]")) as server:
+    with serve(ok(b"{}")) as other, serve(response(moved % other.url), ok(b"[]")) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionCreateUncertainError):
             prompt_operator().execute({})

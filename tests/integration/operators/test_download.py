@@ -22,7 +22,7 @@ from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Emulator, Song, example_accounts
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
 from airflow_provider_riffusion.transport import retry as retries
-from tests.support.raw_server import ok, reply, serve
+from tests.support.raw_server import ok, response, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
 
@@ -118,7 +118,18 @@ def test_stems_of_an_unknown_shape_are_kept_and_end_the_task(emulator: Emulator,
 
 
 def test_stem_names_cannot_leave_their_folder(connect: Callable[..., None], tmp_path: Path, emulator: Emulator) -> None:
-    names = ["../x", "a/b", "", "v" * 3000, "Vocals", "vocals", "vocals.m4a", "manifest.json", "reply.json", "0.stem"]
+    names = [
+        "../x",
+        "a/b",
+        "",
+        "v" * 3000,
+        "Vocals",
+        "vocals",
+        "vocals.m4a",
+        "manifest.json",
+        "response.json",
+        "0.stem",
+    ]
     with serve(ok(stems_document(names))) as server:
         connect(server.url, "t")
         result = run(song_id="s", download_format="stems", storage_path=str(tmp_path / "songs"))
@@ -483,7 +494,7 @@ def test_on_kill_removes_the_unfinished_download(emulator: Emulator, song_id: st
 
 
 def test_the_size_of_a_stems_document_is_limited(connect: Callable[..., None], tmp_path: Path) -> None:
-    with serve(reply(f"HTTP/1.1 200 OK\nContent-Length: {2**28 + 1}", b"{")) as server:
+    with serve(response(f"HTTP/1.1 200 OK\nContent-Length: {2**28 + 1}", b"{")) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionTooLargeError):
             run(song_id="s", download_format="stems", storage_path=str(tmp_path))

@@ -12,7 +12,7 @@ from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator, Song
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
 from tests.support.creating import context, deferred, run_trigger
-from tests.support.raw_server import reply, serve
+from tests.support.raw_server import response, serve
 from tests.support.relay import relaying
 from tests.support.task_state_store import Store
 
@@ -113,7 +113,7 @@ def test_a_sensor_in_reschedule_mode_counts_failures_over_its_pokes(emulator: Em
 def test_a_song_sensor_does_not_wait_over_what_ends_a_task_at_once(
     connect: Callable[..., None], deferrable: bool
 ) -> None:
-    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"[")) as server:
+    with serve(response("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"[")) as server:
         connect(server.url, "user:token")
         sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, deferrable=deferrable)
         event = run_trigger(deferred(sensor)) if deferrable else None
@@ -123,7 +123,7 @@ def test_a_song_sensor_does_not_wait_over_what_ends_a_task_at_once(
 
 
 def test_the_account_sensor_does_not_wait_over_what_ends_a_task_at_once(connect: Callable[..., None]) -> None:
-    with serve(reply("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"{")) as server:
+    with serve(response("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"{")) as server:
         connect(server.url, "user:token")
         with pytest.raises(errors.RiffusionTooLargeError):
             RiffusionAccountSensor(task_id="t", poke_interval=0.05).execute({})

@@ -36,7 +36,7 @@ from airflow_provider_riffusion.transport import retry as retries
 from airflow_provider_riffusion.transport.client import Client
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.response import Response
-from tests.support.raw_server import RawServer, ok, reply, reset, serve
+from tests.support.raw_server import RawServer, ok, reset, response, serve
 
 TOKEN = "user:canary-token"
 BODY = bytes(range(256)) * 1000
@@ -65,15 +65,15 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
 
 
 def coded(coding: str, body: bytes) -> Callable[[socket.socket], None]:
-    return reply(f"HTTP/1.1 200 OK\nContent-Encoding: {coding}\nContent-Length: {len(body)}", body)
+    return response(f"HTTP/1.1 200 OK\nContent-Encoding: {coding}\nContent-Length: {len(body)}", body)
 
 
 CHUNKED = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked"
 WHOLE = {
     "length": ok(BODY),
-    "chunked": reply(CHUNKED, chunked(BODY[:7], BODY[7:])),
-    "close": reply("HTTP/1.1 200 OK\nConnection: close", BODY),
-    "http/1.0": reply("HTTP/1.0 200 OK", BODY),
+    "chunked": response(CHUNKED, chunked(BODY[:7], BODY[7:])),
+    "close": response("HTTP/1.1 200 OK\nConnection: close", BODY),
+    "http/1.0": response("HTTP/1.0 200 OK", BODY),
     "gzip": coded("gzip", gzip.compress(BODY)),
     "x-gzip": coded("X-Gzip", gzip.compress(BODY)),
     "gzip of two members": coded("gzip", gzip.compress(BODY[:500]) + gzip.compress(BODY[500:])),
@@ -81,17 +81,17 @@ WHOLE = {
     "identity": coded("identity", BODY),
 }
 BROKEN = {
-    "length": reply(f"HTTP/1.1 200 OK\nContent-Length: {len(BODY)}", BODY[:-1]),
-    "length, nothing": reply(f"HTTP/1.1 200 OK\nContent-Length: {len(BODY)}"),
-    "chunked, no end": reply(CHUNKED, chunked(BODY, end=b"")),
-    "chunked, cut": reply(CHUNKED, chunked(BODY)[:1000]),
-    "chunked, garbage": reply(CHUNKED, b"zz\r\nhello\r\n0\r\n\r\n"),
+    "length": response(f"HTTP/1.1 200 OK\nContent-Length: {len(BODY)}", BODY[:-1]),
+    "length, nothing": response(f"HTTP/1.1 200 OK\nContent-Length: {len(BODY)}"),
+    "chunked, no end": response(CHUNKED, chunked(BODY, end=b"")),
+    "chunked, cut": response(CHUNKED, chunked(BODY)[:1000]),
+    "chunked, garbage": response(CHUNKED, b"zz\r\nhello\r\n0\r\n\r\n"),
     "gzip, cut": coded("gzip", gzip.compress(BODY)[:-20]),
     "gzip, no trailer": coded("gzip", gzip.compress(BODY)[:-8]),
     "gzip, garbage": coded("gzip", BODY),
     "gzip, wrong sum": coded("gzip", gzip.compress(BODY)[:-8] + b"\0" * 8),
     "gzip, second member cut": coded("gzip", gzip.compress(BODY) + gzip.compress(BODY)[:30]),
-    "gzip, cut in chunks": reply(f"{CHUNKED}\nContent-Encoding: gzip", chunked(gzip.compress(BODY)[:-20])),
+    "gzip, cut in chunks": response(f"{CHUNKED}\nContent-Encoding: gzip", chunked(gzip.compress(BODY)[:-20])),
 }
 
 
@@ -180,7 +180,7 @@ def endless(*pieces: bytes) -> Callable[[socket.socket], None]:
         endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5", b";x"),
         endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X: x\r\n"),
     ],
-    ids=["head", "interim replies", "chunk extension", "trailer"],
+    ids=["head", "interim responses", "chunk extension", "trailer"],
 )
 def test_a_drip_outside_of_the_body_ends_by_the_watchdog(script: Callable[[socket.socket], None]) -> None:
     start = time.monotonic()
@@ -232,7 +232,7 @@ def test_a_slow_body_above_the_minimum_speed_is_let_through() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [ok(BODY), reply("HTTP/1.1 200 OK", BODY), coded("gzip", gzip.compress(bytes(10**7)))],
+    [ok(BODY), response("HTTP/1.1 200 OK", BODY), coded("gzip", gzip.compress(bytes(10**7)))],
     ids=["length", "close", "gzip bomb"],
 )
 def test_a_body_larger_than_allowed_is_not_repeated(script: Callable[[socket.socket], None]) -> None:
@@ -261,9 +261,9 @@ def test_an_encoding_that_nobody_asked_for_is_an_error() -> None:
     "script",
     [
         lambda connection: None,
-        reply("garbage"),
-        reply("HTTP/1.1 99999 What"),
-        reply("HTTP/1.1 200 OK\n" + "\n".join(f"X-{n}: x" for n in range(300))),
+        response("garbage"),
+        response("HTTP/1.1 99999 What"),
+        response("HTTP/1.1 200 OK\n" + "\n".join(f"X-{n}: x" for n in range(300))),
     ],
     ids=["closed", "no HTTP", "no status", "too many headers"],
 )
@@ -283,11 +283,11 @@ def test_a_refused_connection_is_a_connection_error() -> None:
 
 
 def status(code: int, *headers: str) -> Callable[[socket.socket], None]:
-    return reply("\n".join([f"HTTP/1.1 {code} X", "Content-Length: 0", "Connection: close", *headers]))
+    return response("\n".join([f"HTTP/1.1 {code} X", "Content-Length: 0", "Connection: close", *headers]))
 
 
 def raise_for(response: Response) -> str:
-    """Use a reply as the hook does: what is not 200 is an error, some of which are worth another try."""
+    """Use a response as the hook does: what is not 200 is an error, some of which are worth another try."""
     if response.status == 200:
         return "ok"
     raise RiffusionServerError(
@@ -331,7 +331,7 @@ def test_all_waiting_together_has_an_end(pauses: list[float]) -> None:
     assert sum(pauses) <= retries.MAX_WAITING_SECONDS
 
 
-# --- redirects and URLs that came from a reply
+# --- redirects and URLs that came from a response
 
 
 def moved(location: str, code: int = 302) -> Callable[[socket.socket], None]:
@@ -447,7 +447,7 @@ def test_no_error_holds_the_token_that_a_server_echoes(echo: str) -> None:
     def fail(response: Response) -> None:
         raise RiffusionServerError(f"x {echo}", api_message=f"y {echo}")
 
-    for script in (reply(f"FOO {echo}"), moved(f"ftp://host/{echo}"), ok(b"")):
+    for script in (response(f"FOO {echo}"), moved(f"ftp://host/{echo}"), ok(b"")):
         with serve(script) as server, pytest.raises(RiffusionError) as caught:
             client(server.url).get(ROOT, fail)
         assert echo not in str(caught.value) + repr(vars(caught.value))
@@ -456,7 +456,7 @@ def test_no_error_holds_the_token_that_a_server_echoes(echo: str) -> None:
 @pytest.mark.parametrize("length", range(180, 310, 8))
 def test_no_error_holds_a_part_of_the_token_that_is_cut_off(length: int) -> None:
     filler = "x" * length
-    for script in (reply(f"FOO {filler}{TOKEN}{filler}"), moved(f"ftp://host/{filler}{TOKEN}{filler}")):
+    for script in (response(f"FOO {filler}{TOKEN}{filler}"), moved(f"ftp://host/{filler}{TOKEN}{filler}")):
         with serve(script) as server, pytest.raises(RiffusionError) as caught:
             client(server.url).get(ROOT, lambda response: None)
         assert TOKEN[:8] not in str(caught.value)

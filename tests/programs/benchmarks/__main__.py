@@ -47,9 +47,9 @@ WAYS = {
     "requests, 1 MiB chunks, no checks": """
     import airflow.sdk, requests
     def fetch(song_id):
-        with requests.get(url + path + song_id, headers=headers, stream=True) as reply:
+        with requests.get(url + path + song_id, headers=headers, stream=True) as response:
             with open(f"{folder}/{song_id}.wav", "wb") as file:
-                for chunk in reply.iter_content(2**20):
+                for chunk in response.iter_content(2**20):
                     file.write(chunk)
     """,
     "HttpHook and response.content": """
@@ -57,8 +57,8 @@ WAYS = {
     from airflow.providers.http.hooks.http import HttpHook
     hook = HttpHook(method="GET", http_conn_id="http_songs")
     def fetch(song_id):
-        reply = hook.run(path + song_id, headers=headers)
-        open(f"{folder}/{song_id}.wav", "wb").write(reply.content)
+        response = hook.run(path + song_id, headers=headers)
+        open(f"{folder}/{song_id}.wav", "wb").write(response.content)
     """,
 }
 

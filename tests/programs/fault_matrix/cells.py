@@ -128,7 +128,7 @@ def _run(fault: Fault, operation: Operation, key: Key, certificates: Certificate
         if leaked := leaks(TOKEN, [*lines, *texts, *run.texts()]):
             problems += [f"the token shows: {text}" for text in leaked]
         if world.creates > 1:
-            problems.append(f"{world.creates} creates were sent")
+            problems.append(f"{world.creates} create requests were sent")
         if any(b"authorization" in request.lower() for request in world.elsewhere.requests):
             problems.append("the token went to another server")
         storage = storage_after(operation, run, old, result)

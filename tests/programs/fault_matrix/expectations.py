@@ -6,12 +6,12 @@ when it strikes once and the next request is good; without a slash both are the 
 reach a server, or attempts to connect where none can. The rules:
 
 * A GET that may succeed a moment later is sent five times; one that cannot is sent once.
-* A create is sent once. Unless the API clearly refused it, it is looked for: first in the scheduler (a GET like any
-  other), then in the library. When it cannot be looked for, a later try does that; when it is not found in three looks
-  at both, nobody can tell.
-* A sensor polls once each time, and waits over four polls in a row that failed for the network's sake.
+* A create request is sent once. Unless the API clearly refused it, its songs are looked for: first in the vendor's job
+  list (a GET like any other), then in the library. When that fails, a later try looks; when three looks at both find
+  nothing, nobody can tell.
+* A sensor polls once each time, and tolerates four polls in a row that failed for network reasons.
 * What only a human can mend ends the task at once.
-* A host that a reply named is not the API: whatever it answers is a failed download, and says nothing of the account.
+* A host that a response named is not the API: an error from it is a failed download, and says nothing of the account.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Rule:
 
     :param get: mp3, wav, stems as base64, the list, and the connection test, which returns what the others raise
     :param poll: the three ways to wait, and the account gate
-    :param stem: a stem by URL: the reply that names it is good, and the fetch of the one file is struck
-    :param create: a create
+    :param stem: a stem by URL: the response that names it is good, and the fetch of the one file is struck
+    :param create: a create request
     :param others: by operation, what differs from these
     """
 
@@ -45,7 +45,7 @@ class Rule:
 
 
 def _fatal(error: str, end: str = "at once", **others: str) -> Rule:
-    """Repeating is of no use, and the API has clearly refused a create."""
+    """Repeating is of no use, and the API has clearly refused a create request."""
     cell = f"{error}, 1, {end}"
     return Rule(cell, cell, "Download, 2, retried", cell, others)
 
@@ -73,7 +73,7 @@ _NO_ACCOUNT = {"gate": "Configuration, 1, at once"}
 _UNAUTHORIZED = _fatal("Unauthorized")
 _SUBSCRIPTION = _fatal("Subscription")
 _NOT_FOUND = _fatal("NotFound", "retried", **_SENSORS_WAIT, **_NO_ACCOUNT)
-# A 409 makes no sense as the answer to a create, so that it is no clear refusal.
+# A 409 makes no sense as the response to a create request, so it is no clear refusal.
 _NOT_READY = Rule(
     "NotReady, 1, retried",
     "NotReady, 1, retried",
@@ -87,9 +87,9 @@ _TOO_LONG = Rule("RateLimit, 1, retried", "RateLimit, 1, retried", "Download, 2,
 _SERVER = _transient("Server", f"Server, 6, retried / {_UNCERTAIN}", stem="Download")
 _UNKNOWN = Rule("Api, 1, retried", "Api, 1, retried", "Download, 2, retried", f"Api, 2, retried / {_UNCERTAIN}")
 
-# Nothing was sent, so that a create may be sent again by the next try.
+# Nothing was sent, so the next try may send the create request again.
 _UNSENT = _transient("Connection", "Connection, 1, retried")
-# The request arrived, and a create was carried out: the scheduler shows it.
+# The create request arrived and was carried out: the vendor's job list shows it.
 _NO_ANSWER = _transient("Connection", "Connection, 6, retried / ok, 2")
 _BROKEN = _transient("Download", "Download, 6, retried / ok, 2")
 _TOO_LARGE = Rule(
@@ -135,7 +135,7 @@ EXPECTED: Mapping[str, Rule] = {
     "799, unknown": Rule(
         "Server, 1, retried", "Server, 1, retried", "Download, 2, retried", f"Server, 2, retried / {_UNCERTAIN}"
     ),
-    # No reply
+    # No response
     "connection refused": _UNSENT,
     "no such host (DNS)": _UNSENT,
     "TLS: unknown authority": Rule(
@@ -145,11 +145,11 @@ EXPECTED: Mapping[str, Rule] = {
         "Connection, 1, retried",
     ),
     "TLS: the server speaks none": _UNSENT,
-    "reset before the reply": _NO_ANSWER,
-    "closed without a reply": _NO_ANSWER,
-    "silence instead of a reply": _NO_ANSWER,
-    "a reply that is no HTTP": _NO_ANSWER,
-    # The body of the reply
+    "reset before the response": _NO_ANSWER,
+    "closed without a response": _NO_ANSWER,
+    "silence instead of a response": _NO_ANSWER,
+    "a response that is no HTTP": _NO_ANSWER,
+    # The body of the response
     "reset in the body": _BROKEN,
     "cut short of Content-Length": _BROKEN,
     "cut in its chunks": _BROKEN,
@@ -169,7 +169,7 @@ EXPECTED: Mapping[str, Rule] = {
     "JSON with an error": _UNKNOWN,
     "HTML": _unusable(_UNCERTAIN),
     "nothing": _transient("Download", f"Download, 6, retried / {_UNCERTAIN}"),
-    # To a create, a status like 200; what is missing is the body.
+    # To a create request, a status like 200; only the body is missing.
     "204": _UNKNOWN,
     "JSON with the words of a 596": _fatal("Pending"),
     "JSON of another shape": _OTHER_SHAPE,
@@ -199,7 +199,7 @@ EXPECTED: Mapping[str, Rule] = {
             **_NO_ACCOUNT,
         },
     ),
-    # Redirects; that of a create is not followed, and no clear refusal
+    # Redirects; that of a create request is not followed, and is no clear refusal
     "to itself": Rule(
         "Download, 6, retried / ok, 2",
         "Download, 30, retried / ok, 2",
@@ -218,7 +218,7 @@ EXPECTED: Mapping[str, Rule] = {
     "301 without a Location": Rule(
         "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, 2, retried / ok, 2"
     ),
-    # Replies that quote the API token: as the same without it
+    # Responses that quote the API token: as the same without it
     "401 with the token": _UNAUTHORIZED,
     "500 with the token": _transient("Server", "Server, 6, retried / ok, 2", stem="Download"),
     "200 with the token in an error": Rule(
@@ -226,7 +226,7 @@ EXPECTED: Mapping[str, Rule] = {
     ),
     "200 with nothing but the token": _unusable("ok, 2"),
     "unknown stems with the token": _OTHER_SHAPE,
-    "good reply with the token": _FINE,
+    "good response with the token": _FINE,
     "no HTTP but the token": _NO_ANSWER,
     "the token for chunks": _BROKEN,
     "the token for an encoding": _unusable("ok, 2"),
@@ -270,7 +270,7 @@ def expected_pause(fault: str, operation: str, *, once: bool) -> tuple[float, fl
     """Return between how many seconds the shortest pause lies that the API has asked for; None: there is none."""
     if operation in ("mp3", "wav", "stems", "urls", "list", "test"):
         return _ASKED.get(fault)
-    # The create itself is not repeated, and neither is a poll; the look at the scheduler is.
+    # Create requests and polls are not repeated; the look at the vendor's job list is.
     return _ASKED[fault] if operation == "create" and fault == "503, Retry-After: 3" and not once else None
 
 
@@ -280,7 +280,7 @@ def expected_storage(operation: str, cell: str) -> str:
         return ""
     if cell.startswith("ok"):
         return "new"
-    return "old, and the unknown reply" if cell.startswith("Stems") else "old"
+    return "old, and the unknown response" if cell.startswith("Stems") else "old"
 
 
 def differences(key: Key, cell: Cell) -> list[str]:

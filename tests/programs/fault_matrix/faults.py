@@ -25,12 +25,12 @@ _BLOCK = bytes(2**20)
 @dataclass(frozen=True)
 class Good:
     """
-    The reply that a request would have got, and what a fault may want to know.
+    The response that a request would have got, and what a fault may want to know.
 
     :param target: path and query of the request
-    :param status: status of the reply
-    :param content_type: of the reply
-    :param body: of the reply
+    :param status: status of the response
+    :param content_type: of the response
+    :param body: of the response
     :param token: the API token
     :param elsewhere: URL of audio on another server
     """
@@ -66,10 +66,10 @@ class Fault:
     :param name: the row's name
     :param group: the table that it stands in
     :param emulated: a fault of the emulator; a function makes its value when the cell starts
-    :param mangle: sends other bytes than the reply that the emulator made
+    :param mangle: sends other bytes than the response that the emulator made
     :param lookup: what the API's name leads to, instead of the API
     :param settings: of the emulator, when the downloads are mp3 and wav
-    :param damages_json: leaves a reply alone that is no JSON
+    :param damages_json: leaves a response alone that is no JSON
     :param has_variants: is repeated with a wrong value in each field
     :param api_is_elsewhere: the API's address, as far as anyone can tell, is not on this machine
     :param is_slow: only a short timeout or the minimum speed ends it
@@ -89,16 +89,16 @@ class Fault:
     is_waited_over: bool = False
 
     def hits(self, good: Good) -> bool:
-        """Whether the fault changes a reply."""
+        """Whether the fault changes a response."""
         return good.is_json or not self.damages_json
 
 
 STATUSES = "HTTP statuses"
-CONNECTION = "No reply"
-BODY = "The body of the reply"
-JSON = "A reply with other content than was asked for"
+CONNECTION = "No response"
+BODY = "The body of the response"
+JSON = "A response with other content than was asked for"
 REDIRECTS = "Redirects"
-ECHOES = "Replies that quote the API token"
+ECHOES = "Responses that quote the API token"
 GROUPS = (STATUSES, CONNECTION, BODY, JSON, REDIRECTS, ECHOES)
 
 _CHUNKED = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked"
@@ -150,7 +150,7 @@ def _close(*pieces: bytes, head: str = "HTTP/1.1 200 OK\nConnection: close") -> 
     """Send pieces, and close."""
 
     def send(connection: Any) -> None:
-        raw_server.reply(head)(connection)
+        raw_server.response(head)(connection)
         for piece in pieces:
             connection.sendall(piece)
 
@@ -159,7 +159,7 @@ def _close(*pieces: bytes, head: str = "HTTP/1.1 200 OK\nConnection: close") -> 
 
 def _endless(good: Good) -> Script:
     def send(connection: Any) -> None:
-        raw_server.reply("HTTP/1.1 200 OK\nConnection: close", good.body)(connection)
+        raw_server.response("HTTP/1.1 200 OK\nConnection: close", good.body)(connection)
         with suppress(OSError):
             for block in itertools.repeat(good.filler):
                 connection.sendall(block)
@@ -174,17 +174,17 @@ def _compressed(block: bytes) -> bytes:
 
 def _bomb(good: Good) -> Script:
     body = gzip.compress(good.body) + _compressed(good.filler)
-    return raw_server.reply(f"HTTP/1.1 200 OK\nContent-Encoding: gzip\nContent-Length: {len(body)}", body)
+    return raw_server.response(f"HTTP/1.1 200 OK\nContent-Encoding: gzip\nContent-Length: {len(body)}", body)
 
 
 def _of_length(length: int) -> Mangle:
-    return lambda good: raw_server.reply(f"HTTP/1.1 200 OK\nContent-Length: {length}\nConnection: close", good.body)
+    return lambda good: raw_server.response(f"HTTP/1.1 200 OK\nContent-Length: {length}\nConnection: close", good.body)
 
 
 def _typed(header: str) -> Mangle:
     def mangle(good: Good) -> Script:
         head = f"HTTP/1.1 200 OK\n{header}Content-Length: {len(good.body)}\nConnection: close"
-        return raw_server.reply(head, good.body)
+        return raw_server.response(head, good.body)
 
     return mangle
 
@@ -197,10 +197,10 @@ def _connections() -> Iterator[Fault]:
         ("TLS: the server speaks none", "plain"),
     ):
         yield Fault(name, CONNECTION, lookup=lookup)
-    yield Fault("reset before the reply", CONNECTION, emulated={"what": "reset"})
-    yield Fault("closed without a reply", CONNECTION, emulated={"what": "lost-reply"})
-    yield Fault("silence instead of a reply", CONNECTION, emulated={"what": "stall"}, is_slow=True)
-    yield Fault("a reply that is no HTTP", CONNECTION, mangle=lambda good: raw_server.reply("NONSENSE 200 OK"))
+    yield Fault("reset before the response", CONNECTION, emulated={"what": "reset"})
+    yield Fault("closed without a response", CONNECTION, emulated={"what": "lost-reply"})
+    yield Fault("silence instead of a response", CONNECTION, emulated={"what": "stall"}, is_slow=True)
+    yield Fault("a response that is no HTTP", CONNECTION, mangle=lambda good: raw_server.response("NONSENSE 200 OK"))
 
 
 def _bodies() -> Iterator[Fault]:
@@ -215,7 +215,7 @@ def _bodies() -> Iterator[Fault]:
     ):
         yield Fault(name, BODY, emulated=options, is_slow=options["what"] in ("stall", "drip"))
     mangles: dict[str, Mangle] = {
-        "nonsense for chunks": lambda good: raw_server.reply(_CHUNKED, b"zz\r\nhello\r\n0\r\n\r\n"),
+        "nonsense for chunks": lambda good: raw_server.response(_CHUNKED, b"zz\r\nhello\r\n0\r\n\r\n"),
         "gzip bomb": _bomb,
         "endless": _endless,
         "Content-Length of 1 TB": _of_length(10**12),
@@ -307,7 +307,7 @@ def _contents() -> Iterator[Fault]:
 def _moved(location: Callable[[Good], str], status: int = 302) -> Mangle:
     def mangle(good: Good) -> Script:
         head = f"HTTP/1.1 {status} X\nLocation: {location(good)}\nContent-Length: 0\nConnection: close"
-        return raw_server.reply(head)
+        return raw_server.response(head)
 
     return mangle
 
@@ -322,7 +322,7 @@ def _redirects() -> Iterator[Fault]:
     yield Fault(
         "301 without a Location",
         REDIRECTS,
-        mangle=lambda good: raw_server.reply("HTTP/1.1 301 X\nContent-Length: 0\nConnection: close"),
+        mangle=lambda good: raw_server.response("HTTP/1.1 301 X\nContent-Length: 0\nConnection: close"),
     )
 
 
@@ -331,7 +331,7 @@ def _quoted(status: int, body: Callable[[Good], str | bytes]) -> Mangle:
         content = body(good)
         content = content.encode() if isinstance(content, str) else content
         head = f"HTTP/1.1 {status} {good.token}\nX-Echo: Bearer {good.token}\nSet-Cookie: t={good.token}\n"
-        return raw_server.reply(f"{head}Content-Length: {len(content)}\nConnection: close", content)
+        return raw_server.response(f"{head}Content-Length: {len(content)}\nConnection: close", content)
 
     return mangle
 
@@ -344,7 +344,7 @@ _FREE_FIELDS = ("title", "lyrics", "sound", "share_url", "user_id", "expires_at_
 
 
 def _good_with_token(good: Good) -> Script:
-    """Put the token into the texts of a good reply."""
+    """Put the token into the texts of a good response."""
     if not good.is_json:
         return _quoted(200, lambda good: good.body)(good)
 
@@ -369,10 +369,10 @@ def _echoes() -> Iterator[Fault]:
         "200 with the token in an error": _quoted(200, error),
         "200 with nothing but the token": _quoted(200, lambda good: good.token),
         "unknown stems with the token": _quoted(200, lambda good: json.dumps({"parts": [good.token]})),
-        "good reply with the token": _good_with_token,
-        "no HTTP but the token": lambda good: raw_server.reply(f"{good.token} {_encoded(good.token)}"),
-        "the token for chunks": lambda good: raw_server.reply(_CHUNKED, f"{good.token}\r\n".encode()),
-        "the token for an encoding": lambda good: raw_server.reply(
+        "good response with the token": _good_with_token,
+        "no HTTP but the token": lambda good: raw_server.response(f"{good.token} {_encoded(good.token)}"),
+        "the token for chunks": lambda good: raw_server.response(_CHUNKED, f"{good.token}\r\n".encode()),
+        "the token for an encoding": lambda good: raw_server.response(
             f"HTTP/1.1 200 OK\nContent-Encoding: {good.token}\nContent-Length: 5", b"hello"
         ),
         "redirect to a path with the token": _moved(lambda good: f"/{_encoded(good.token)}?token={good.token}"),

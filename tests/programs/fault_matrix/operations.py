@@ -240,7 +240,7 @@ def storage_after(operation: Operation, run: Run, old: Mapping[str, bytes], resu
     if found == old:
         return "old"
     if set(found) - set(old) == {f"{SONG}.stems.unknown.json"} and old.items() <= found.items():
-        return "old, and the unknown reply"
+        return "old, and the unknown response"
     return "new" if result and found == _new_files(operation, run, found, result) else f"broken: {sorted(found)}"
 
 
@@ -249,7 +249,7 @@ def _new_files(operation: Operation, run: Run, found: Mapping[str, bytes], resul
     if operation.stores != "stems":
         return {f"{SONG}.{operation.stores}": emulator.audio(SONG, str(operation.stores))}
     folder = f"{SONG}.stems"
-    # A reply may leave stems out; those that it names are whole, and the manifest names the same.
+    # A response may leave stems out; those that it names are whole, and the manifest names the same.
     contents = {name: content for name, content in emulator.stems(SONG).items() if name in _names(result["files"])}
     files = {f"{folder}/{name}.m4a": content for name, content in contents.items()}
     manifest = found.get(f"{folder}/manifest.json", b"{}")

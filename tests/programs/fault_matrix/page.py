@@ -44,17 +44,17 @@ run gave ({count:,} runs); `make test` repeats a third of the runs, and fails wh
 
 | Column | Meaning |
 |---|---|
-| stem by URL | download of stems whose reply names a URL for each; the fault strikes the fetch of one. The first request is for the names |
-| create | without waiting for the songs, and with the task state store of Airflow 3.3. `ok · 2`: the reply was lost, the songs were found. `CreateUncertain`: they were found nowhere, and nothing is sent again. Songs are made in the rows where the good reply comes damaged or not at all, and not where another reply comes from the start, such as a status |
+| stem by URL | download of stems whose response names a URL for each; the fault strikes the fetch of one. The first request is for the names |
+| create | without waiting for the songs, and with the task state store of Airflow 3.3. `ok · 2`: the response was lost, the songs were found. `CreateUncertain`: they were found nowhere, and nothing is sent again. Songs are made in the rows where the good response comes damaged or not at all, and not where another response comes from the start, such as a status |
 | wait | `RiffusionSongSensor`, by poke, reschedule and deferrable |
 | account gate | `RiffusionAccountSensor` |
 """  # noqa: E501  # lines of a table
 
 
 _GUARANTEES = """\
-- **Storage.** Before each of {stored} downloads an older file, or an older set of stems, stood at the final path. After
-  it stood there exactly the new bytes ({new} times, every `ok`) or exactly the old ones ({old} times, every error), and
-  nothing else, no hidden file either. Only {kept} adds a file: the unknown reply, as `<song_id>.stems.unknown.json`.
+- **Storage.** Before each of {stored} downloads an older file, or an older set of stems, was at the final path. After
+  it exactly the new bytes were there ({new} times, every `ok`) or exactly the old ones ({old} times, every error), and
+  nothing else, no hidden file either. Only {kept} adds a file: the unknown response, as `<song_id>.stems.unknown.json`.
 - **Money.** No try sent the request that starts songs more than once.
 - **Secrets.** The API token went to no other server, and showed nowhere, whole or in part, plain, URL-quoted or in
   base64: in no log line of any logger at DEBUG, no error or traceback, no result, XCom, trigger, event, task state,

@@ -150,8 +150,8 @@ def target_of(request: bytes) -> str:
     return request.split(b" ", 2)[1].decode("latin-1")
 
 
-def _good(request: bytes, reply: bytes, elsewhere: str) -> Good:
-    head, _, body = reply.partition(b"\r\n\r\n")
+def _good(request: bytes, response: bytes, elsewhere: str) -> Good:
+    head, _, body = response.partition(b"\r\n\r\n")
     status, *headers = head.decode("latin-1").split("\r\n")
     types = [line.partition(": ")[2] for line in headers if line.startswith("Content-Type")]
     return Good(target_of(request), int(status.split()[1]), types[0] if types else "", body, TOKEN, elsewhere)
@@ -181,10 +181,10 @@ def world_of(
 
     def choose(request: bytes) -> Script:
         good = relay(request, emulator)
-        reply = _good(request, good, f"{elsewhere.url}/audio")
-        is_hit = world.is_struck(target_of(request)) and fault.hits(reply)
+        response = _good(request, good, f"{elsewhere.url}/audio")
+        is_hit = world.is_struck(target_of(request)) and fault.hits(response)
         if fault.mangle and is_hit and (not once or struck.acquire(blocking=False)):
-            return fault.mangle(reply)
+            return fault.mangle(response)
         return lambda connection: connection.sendall(good)
 
     with ExitStack() as stack:

@@ -37,7 +37,7 @@ _LASTING = 10_000
 
 
 def _faults(token: str, url: str = "") -> list[dict[str, Any]]:
-    """Return all kinds of faults; where the emulator, which is at the URL, can do it, the reply echoes the token."""
+    """Return all kinds of faults; where the emulator, which is at the URL, can do it, the response echoes the token."""
     echo = {"message": f"no service for {token}, also known as {quote(token, safe='')}"}
     faults: list[dict[str, Any]] = [
         {"what": "status", "status": 400, **echo},
@@ -257,8 +257,8 @@ def _copy_database(deployment: Deployment, moment: str) -> None:
 
 
 def _faults_left(emulator: Emulator) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"{emulator.url}/_emulator/faults", timeout=60) as reply:
-        faults: list[dict[str, Any]] = json.loads(reply.read())
+    with urllib.request.urlopen(f"{emulator.url}/_emulator/faults", timeout=60) as response:
+        faults: list[dict[str, Any]] = json.loads(response.read())
     return faults
 
 

@@ -117,8 +117,8 @@ class Deployment:
             headers={"Content-Type": "application/json", **headers},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                return json.loads(reply.read())
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read())
         except urllib.error.HTTPError as error:
             raise BrokenRunError(f"{method} {path}: HTTP {error.code}, {error.read()[:300]!r}") from None
 

@@ -22,7 +22,7 @@ _MAX_REDIRECTS = 5
 class Effect(enum.Enum):
     """What the hook makes of a struck request."""
 
-    NONE = "none, the reply is good"
+    NONE = "none, the response is good"
     REPEATED = "the hook repeats the request"
     RETRIED = "the try ends, Airflow makes another"
 

@@ -1,4 +1,4 @@
-"""Whatever a server replies: a value or an error that is documented, and nothing else."""
+"""Whatever a server responses: a value or an error that is documented, and nothing else."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ songs = st.builds(
 )
 
 
-#: A reply with only such keys is an error.
+#: A response with only such keys is an error.
 user_ids = plain_text.filter(lambda user_id: user_id not in ("error", "message", "code"))
 
 
