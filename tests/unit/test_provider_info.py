@@ -3,8 +3,13 @@ from __future__ import annotations
 import json
 from importlib import metadata, resources
 from importlib.metadata import entry_points
+from pathlib import Path
 
+import airflow
 import jsonschema
+import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from packaging.version import Version
 
 import airflow_provider_riffusion
 from airflow_provider_riffusion.get_provider_info import get_provider_info
@@ -30,6 +35,15 @@ def test_airflow_finds_it_by_its_entry_point() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert metadata.version("airflow-provider-riffusion") == airflow_provider_riffusion.__version__
+
+
+@pytest.mark.skipif(Version(airflow.__version__) < Version("3.3"), reason="Airflow 3.3 is the first to load them")
+def test_airflow_loads_the_examples_as_a_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "True")
+    folders = {bundle.name: bundle.path for bundle in DagBundlesManager().get_all_dag_bundles()}
+    folder = Path(airflow_provider_riffusion.__file__).parent / "example_dags"
+    assert folders["airflow-provider-riffusion-example-dags"] == folder
+    assert list(folder.glob("*.py"))
 
 
 def test_the_form_of_airflow_3_1_is_the_same_as_that_of_3_2() -> None:
