@@ -15,13 +15,13 @@ MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-i
 endif
 
 BIN := $(VENV)/bin
-# Of local, s3, azure and gcs; azure needs npm.
+# The stores that test-stores uses: any of local, s3, azure (which needs npm) and gcs.
 STORES ?= local,s3,azure,gcs
-# How many downloads of each kind are killed in each store.
+# How many downloads of each kind test-stores kills in each store.
 KILLS ?= 50
-# Downloads of the soak, at most 1024.
+# How many downloads the soak makes, at most Airflow's max_map_length of 1024.
 SONGS ?= 500
-# More than two cores have, because many tests wait for a server.
+# Four test processes keep two cores busy, because many tests wait for a server.
 WORKERS ?= 4
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -95,7 +95,7 @@ $(VENV)/.installed-stores: $(VENV)/.installed-test
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,azure,gcs]' --group stores
 	@touch $@
 
-# It speaks the protocol of Azure's blobs, and is Microsoft's own.
+# Azurite is Microsoft's own emulator of Azure Blob Storage, and exists only as a package for Node.js.
 $(AZURITE): $(VENV)/.installed
 	@command -v npm >/dev/null || { echo "npm is needed, which comes with Node.js: it installs Azurite."; exit 1; }
 	@npm install --silent --fetch-timeout=60000 --fetch-retries=2 --no-fund --no-audit --no-save --prefix $(VENV)/azurite azurite@3.37.0
