@@ -81,9 +81,7 @@ def test_stops_promptly_when_clients_neither_read_nor_leave() -> None:
 
 def wait_for_the_end_of_connections(others: set[threading.Thread]) -> None:
     deadline = time.monotonic() + 1
-    while names := [
-        thread.name for thread in threading.enumerate() if thread not in others and "process_" in thread.name
-    ]:
+    while names := [thread.name for thread in set(threading.enumerate()) - others if "process_" in thread.name]:
         if time.monotonic() > deadline:
             pytest.fail(f"still running: {names}")
         time.sleep(0.01)
