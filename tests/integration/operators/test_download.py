@@ -272,7 +272,7 @@ def test_a_stem_that_fails_breaks_the_others_off(
     start = time.monotonic()
     with pytest.raises(errors.RiffusionDownloadError, match="404"):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,7 +287,7 @@ def test_a_timeout_of_airflow_breaks_the_stems_off(
     start = time.monotonic()
     with pytest.raises(BaseException, match="Timeout"), timeout(1):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert list(tmp_path.iterdir()) == []
 
 
