@@ -52,7 +52,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Set the default connection: ``connect(url, token, extra=…)``."""
 
     def set_connection(url: str, token: str, **extra: Any) -> None:
-        extra = {"timeout": 3, "low_speed_time": 1, **extra}
+        extra = {"timeout": 20, "low_speed_time": 10, **extra}
         value = {"conn_type": "riffusion", "host": url, "password": token, "extra": extra}
         monkeypatch.setenv(CONNECTION, json.dumps(value))
 

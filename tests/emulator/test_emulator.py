@@ -54,14 +54,14 @@ def test_stops_promptly(what: str, fields: dict[str, Any]) -> None:
             ended.set()
 
     threading.Thread(target=client, daemon=True).start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while emulator.count() == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)
     start = time.monotonic()
     emulator.stop()
-    assert time.monotonic() - start < 1
-    assert ended.wait(1)
+    assert time.monotonic() - start < 10
+    assert ended.wait(10)
     wait_for_the_end_of_connections(others)
     assert emulator.count("music/download") == 1
 
@@ -74,13 +74,13 @@ def test_stops_promptly_when_clients_neither_read_nor_leave() -> None:
         time.sleep(0.05)
         start = time.monotonic()
         emulator.stop()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 10
         wait_for_the_end_of_connections(others)
         response.close()
 
 
 def wait_for_the_end_of_connections(others: set[threading.Thread]) -> None:
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + 10
     while names := [thread.name for thread in set(threading.enumerate()) - others if "process_" in thread.name]:
         if time.monotonic() > deadline:
             pytest.fail(f"still running: {names}")

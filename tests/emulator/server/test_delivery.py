@@ -98,7 +98,7 @@ def test_drip(emulator: Emulator) -> None:
     emulator.fault("drip", bytes_per_second=len(emulator.audio(SONG.id)) / 0.15)
     start = time.monotonic()
     assert download(emulator).content == emulator.audio(SONG.id)
-    assert 0.14 <= time.monotonic() - start < 1.5
+    assert 0.14 <= time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("framing", [None, "length", "close"])

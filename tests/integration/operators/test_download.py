@@ -179,6 +179,11 @@ FATAL = {
 }
 
 
+def patience(fault: dict[str, Any]) -> dict[str, float]:
+    """Return little patience for what only that ends, and no limit that a busy machine could reach for the rest."""
+    return {"timeout": 0.3, "low_speed_time": 0.3} if fault["what"] in ("stall", "drip") else {}
+
+
 @pytest.mark.parametrize(("fault", "error_class", "requests"), FATAL.values(), ids=FATAL)
 @pytest.mark.parametrize("download_format", ["mp3", "wav"])
 def test_a_fault_that_lasts(
@@ -191,7 +196,7 @@ def test_a_fault_that_lasts(
     error_class: type[errors.RiffusionError],
     requests: int,
 ) -> None:
-    connect(emulator.url, emulator.token, timeout=0.3, low_speed_time=0.3)
+    connect(emulator.url, emulator.token, **patience(fault))
     old = tmp_path / f"{song_id}.{download_format}"
     old.write_bytes(b"old")
     emulator.fault(**fault, path=DOWNLOAD)
@@ -218,7 +223,7 @@ def test_a_fault_that_passes_is_mended(
     download_format: str,
     fault: dict[str, Any],
 ) -> None:
-    connect(emulator.url, emulator.token, timeout=0.3, low_speed_time=0.3)
+    connect(emulator.url, emulator.token, **patience(fault))
     emulator.fault(**fault, path=DOWNLOAD, times=1)
     run(song_id=song_id, download_format=download_format, storage_path=str(tmp_path))
     assert emulator.count(DOWNLOAD) == 2
@@ -272,7 +277,7 @@ def test_a_stem_that_fails_breaks_the_others_off(
     start = time.monotonic()
     with pytest.raises(errors.RiffusionDownloadError, match="404"):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,7 +292,7 @@ def test_a_timeout_of_airflow_breaks_the_stems_off(
     start = time.monotonic()
     with pytest.raises(BaseException, match="Timeout"), timeout(1):
         run(song_id=song_id, download_format="stems", storage_path=str(tmp_path))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert list(tmp_path.iterdir()) == []
 
 
