@@ -93,7 +93,7 @@ def is_line(value: object) -> bool:
 def positive(value: Any) -> float:
     """Return a number above 0, or the text of one, as a float; raises ValueError, TypeError or OverflowError."""
     number = float(value)
-    if isinstance(value, bool) or not 0 < number < 1e9:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not 0 < number < 1e9:
         raise ValueError
     return number
 
@@ -123,7 +123,7 @@ def _text(value: object) -> str:
 
 def _whole_number(value: Any, lowest: int, highest: int) -> int:
     # int() would cut a float, and takes True for 1.
-    if isinstance(value, bool | float) or not lowest <= int(value) <= highest:
+    if isinstance(value, bool) or not isinstance(value, int | str) or not lowest <= int(value) <= highest:
         raise ValueError
     return int(value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -59,9 +58,12 @@ class _CreateOperator(RiffusionOperator):
         self.timeout = timeout
         self.deferrable = deferrable
         self.cancel_on_kill = cancel_on_kill
+        self._is_killed = False
+        self._create_once: CreateOnce | None = None
 
     def execute(self, context: Context) -> list[str]:
         """Start the songs, or find those that an earlier try has started, and wait for them."""
+        from airflow_provider_riffusion.tasks.create_once import CreateOnce
         from airflow_provider_riffusion.tasks.task_state import TaskState
 
         self.check_parameters()
@@ -69,7 +71,10 @@ class _CreateOperator(RiffusionOperator):
         if finished := state.load_finished():
             self.log.info("An earlier try has finished %s and could not report them", ", ".join(finished))
             return list(finished)
-        handles = self._create_once.start(state, self._request)
+        create = CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
+        self._create_once = create
+        create.is_killed = self._is_killed
+        handles = create.start(state, self._request)
         if not self.wait_for_completion:
             state.finish_create(handles)
             return list(handles)
@@ -77,7 +82,7 @@ class _CreateOperator(RiffusionOperator):
         if self.deferrable:
             self._defer(handles, deadline)
         with state.forgotten_if_songs_failed():
-            songs = self._wait(handles, deadline)
+            songs = self._wait(create, deadline)
         return self._report(context, state, songs)
 
     def execute_complete(self, context: Context, event: object = None) -> list[str]:
@@ -92,13 +97,10 @@ class _CreateOperator(RiffusionOperator):
 
     def on_kill(self) -> None:
         """Send no create request any more, and take the job off the vendor's job list; runs in a signal handler."""
-        self._create_once.kill()
-
-    @cached_property
-    def _create_once(self) -> CreateOnce:
-        from airflow_provider_riffusion.tasks.create_once import CreateOnce
-
-        return CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
+        # A signal handler must import nothing, because it may interrupt an import.
+        self._is_killed = True
+        if self._create_once is not None:
+            self._create_once.kill()
 
     def _request(self, reply_ref: str) -> Request:
         from airflow_provider_riffusion.useapi.riffusion.requests import create_request
@@ -107,13 +109,13 @@ class _CreateOperator(RiffusionOperator):
         user_id = self.user_id or self.hook.settings.user_id
         return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
 
-    def _wait(self, handles: Sequence[str], deadline: float) -> list[SongSummary]:
+    def _wait(self, create: CreateOnce, deadline: float) -> list[SongSummary]:
         from airflow_provider_riffusion.tasks.waiting import Waiter, poll
 
-        waiter = Waiter(handles, deadline)
+        waiter = Waiter(create.handles, deadline)
         while True:
-            self._create_once.stop_if_killed()
-            polled = poll(self.hook, handles, self.user_id)
+            create.stop_if_killed()
+            polled = poll(self.hook, create.handles, self.user_id)
             now = time.time()
             if (songs := waiter.result(polled, now=now)) is not None:
                 return songs

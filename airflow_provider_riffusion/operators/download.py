@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
@@ -80,7 +79,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
         "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
         "if_exists": one_of(IF_EXISTS),
-        "max_bytes": Rule(whole_number(1, sys.maxsize).convert, "use a number of bytes above 0"),
+        "max_bytes": Rule(whole_number(1, 10**30).convert, "use a number of bytes above 0"),
         **ACCOUNT_RULES,
     }
     template_fields: Sequence[str] = tuple(parameter_rules)

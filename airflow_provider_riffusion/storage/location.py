@@ -11,7 +11,6 @@ from airflow_provider_riffusion.parameters import wrong
 from airflow_provider_riffusion.safe_text import printable
 
 PATH_REMEDY = "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object"
-_MAX_SHOWN_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -63,4 +62,4 @@ def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:
     :param storage_path: the path or URL
     :param remedy: what to do, without a full stop
     """
-    return wrong("storage_path", repr(printable(storage_path, _MAX_SHOWN_CHARS)), remedy)
+    return wrong("storage_path", repr(printable(storage_path, 500)), remedy)

@@ -16,6 +16,6 @@ def register_outputs(writer: Any, uris: Iterable[str]) -> None:
     # Imported here, because a DAG file never needs the collector.
     from airflow.providers.common.compat.sdk import get_hook_lineage_collector
 
-    collector = get_hook_lineage_collector()
-    for uri in uris:
-        collector.add_output_asset(context=writer, uri=uri)
+    # Nobody can use a hidden file.
+    for uri in (uri for uri in uris if "/." not in uri[uri.rfind("/") :]):
+        get_hook_lineage_collector().add_output_asset(context=writer, uri=uri)

@@ -70,14 +70,14 @@ class Waiter:
             seen = str(polled)
         else:
             self.failures = 0
-            # Two jobs may show the same song, and two tasks must not download it at once, so each id counts once.
-            songs = {song.id: song for found in polled for song in found}.values()
+            songs = [song for found in polled for song in found]
             seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in songs) or "no song"
             # Songs of one wait were paid for together, so a failed song does not end the wait while others still run.
             if polled and all(polled) and all(song.state is not SongState.RUNNING for song in songs):
                 if any(song.is_failed for song in songs):
                     raise RiffusionSongFailedError(f"Of {names} a song failed: {seen[:_MAX_SEEN_CHARS]}")
-                return [summary_of(song) for song in songs]
+                # Two jobs may show the same song, and two tasks must not download it at once, so each id counts once.
+                return [summary_of(song) for song in {song.id: song for song in songs}.values()]
         if now < self.deadline:
             return None
         seen = seen[:_MAX_SEEN_CHARS]

@@ -114,6 +114,8 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         # Whatever class the pool uses, for http, https or a proxy, becomes a watched one.
-        if not issubclass(pool.ConnectionCls, _WatchedConnection):
-            pool.ConnectionCls = _watched(pool.ConnectionCls)
+        # Read once, because other threads may use the same pool.
+        kind = pool.ConnectionCls
+        if not issubclass(kind, _WatchedConnection):
+            pool.ConnectionCls = _watched(kind)
         return pool

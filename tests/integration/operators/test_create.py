@@ -540,3 +540,20 @@ def test_songs_that_two_jobs_show_are_returned_once(connect: Callable[..., None]
     with serve(ok(b'{"jobs": [{"id": "J1"}, {"id": "J2"}]}'), ok(songs)) as server:
         connect(server.url, "t")
         assert prompt_operator().execute({}) == ["S"]
+
+
+def test_a_kill_before_the_task_runs_imports_nothing_and_sends_nothing(emulator: Emulator) -> None:
+    operator = prompt_operator()
+    operator.on_kill()
+    assert "hook" not in vars(operator)
+    with pytest.raises(errors.RiffusionError, match="stopped before the request was sent"):
+        operator.execute({})
+    assert emulator.count(CREATE) == 0
+
+
+def test_an_operator_that_is_used_again_takes_its_new_parameters(emulator: Emulator) -> None:
+    operator = prompt_operator(wait_for_completion=False)
+    operator.execute({})
+    operator.reply_ref = "mine"
+    operator.execute({})
+    assert "mine" in [job.reply_ref for job in RiffusionHook().get_scheduler()]
