@@ -82,11 +82,8 @@ def connections(
     request: pytest.FixtureRequest,
     connection: None,
     connect_store: Callable[[str, Mapping[str, Any]], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connections of the emulator and of the store."""
-    # gcsfs asks a second service, which speaks gRPC and has no stand-in, what kind of bucket it has.
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     store = request.getfixturevalue("store") if "store" in request.fixturenames else None
     if store is not None and store.name != "local":
         connect_store(CONN_ID, store.connection(store.endpoint))

