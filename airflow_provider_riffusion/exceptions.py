@@ -23,13 +23,16 @@ The errors of this provider.
     ├── RiffusionFileExistsError *         if_exists="fail", and the file exists
     ├── RiffusionSongFailedError *         a song ended failed
     ├── RiffusionTimeoutError              a deadline passed
-    └── RiffusionCreateUncertainError *    nobody can tell whether a create request made songs
+    └── RiffusionCreateUncertainError *    nobody can tell what became of a create request
 
 A class with a star is also an ``AirflowFailException``: Airflow fails the task at once, whatever its ``retries``,
 because the same request cannot succeed. For the other classes the task's retries apply.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -169,8 +172,19 @@ class RiffusionSongFailedError(RiffusionError, AirflowFailException):
 
 
 class RiffusionTimeoutError(RiffusionError):
-    """A deadline passed while waiting for a song."""
+    """
+    A deadline passed while waiting for songs.
+
+    :param message: what was waited for, and what was seen last
+    :param usable: the songs that are finished, each as a :class:`SongSummary`
+    :param is_running: whether the API showed a song that still runs
+    """
+
+    def __init__(self, message: str, *, usable: Sequence[Any] = (), is_running: bool = False) -> None:
+        super().__init__(message)
+        self.usable = usable
+        self.is_running = is_running
 
 
 class RiffusionCreateUncertainError(RiffusionError, AirflowFailException):
-    """Nobody can tell whether a create request made songs, so it is not sent again."""
+    """A create request was sent, and a retry could not tell what became of it, so that it could pay twice."""

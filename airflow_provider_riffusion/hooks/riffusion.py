@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
@@ -160,17 +163,30 @@ class RiffusionHook(BaseHook):
         :param user_id: account; by default the connection's
         :return: for each handle its songs; none while the API does not show them yet
         """
-        return [self._find_songs(handle, user_id, attempts=1) for handle in handles]
+        return [self._find_songs(handle, user_id) for handle in handles]
 
-    def is_known(self, handle: str, *, user_id: str | None = None) -> bool:
-        """Return whether the API shows songs for a handle, or has it in its job list."""
-        return bool(self._find_songs(handle, user_id)) or any(job.id == handle for job in self.get_scheduler())
-
-    def _find_songs(self, handle: str, user_id: str | None, *, attempts: int = ATTEMPTS) -> list[models.Song]:
+    def _find_songs(self, handle: str, user_id: str | None) -> list[models.Song]:
         try:
-            return self.get_songs(handle, user_id=user_id, attempts=attempts)
+            return self.get_songs(handle, user_id=user_id, attempts=1)
         except (RiffusionNotFoundError, RiffusionNotReadyError):
             return []
+
+    def abort(self) -> None:
+        """Abort all requests, from another thread or a signal handler; the hook cannot be used any more."""
+        if "_client" in vars(self):
+            self._client.abort()
+
+    @contextmanager
+    def aborted_after(self, seconds: float) -> Iterator[None]:
+        """Abort requests that take longer; see :meth:`abort`."""
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self.abort)
+        timer.daemon = True
+        if seconds < math.inf:
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def create_prompt(self, prompt: str, **parameters: Unpack[PromptParameters]) -> list[str]:
         """
@@ -196,14 +212,13 @@ class RiffusionHook(BaseHook):
         user_id = self._user_id(parameters.get("user_id"))
         return self.create(requests.compose_request({"prompts": prompts, **parameters, "user_id": user_id}))
 
-    def create(self, request: Request, *, unless: Callable[[], bool] | None = None) -> list[str]:
+    def create(self, request: Request) -> list[str]:
         """
         Send a create request, once; see :meth:`create_prompt`.
 
         :param request: the request
-        :param unless: is called after connecting; when it returns True, nothing is sent
         """
-        return self._client.send_json(request, responses.parse_created, unless=unless)
+        return self._client.send_json(request, responses.parse_created)
 
     def generate_lyrics(self, prompt: str, *, lyrics: str | None = None, user_id: str | None = None) -> str:
         """
@@ -244,9 +259,13 @@ class RiffusionHook(BaseHook):
         """
         return self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
 
-    def get_scheduler(self) -> list[models.Job]:
-        """Return the vendor's job list: the jobs that run, of all accounts."""
-        return self._client.get_json(requests.scheduler_request(), responses.parse_jobs)
+    def get_scheduler(self, *, attempts: int = ATTEMPTS) -> list[models.Job]:
+        """
+        Return the vendor's job list: the jobs that run, of all accounts.
+
+        :param attempts: how often the request is sent at most
+        """
+        return self._client.get_json(requests.scheduler_request(), responses.parse_jobs, attempts=attempts)
 
     def get_available(self) -> list[models.Slots]:
         """List the slots for generations, of all accounts."""
@@ -276,7 +295,7 @@ class RiffusionHook(BaseHook):
             except RiffusionError as error:
                 self.log.warning("Could not cancel job %s: %s", job_id, error)
             else:
-                self.log.info("Job %s was %s", job_id, "cancelled" if found else "not in the scheduler any more")
+                self.log.info("Job %s was %s", job_id, "cancelled" if found else "not in the job list any more")
 
     def download(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -17,13 +19,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_riffusion.tasks.create_once import CreateOnce
-    from airflow_provider_riffusion.tasks.task_state import TaskState
     from airflow_provider_riffusion.transport.request import Request
-    from airflow_provider_riffusion.useapi.models import SongSummary
     from airflow_provider_riffusion.useapi.prompts import Prompt
 
-#: A trigger that never reports back, because no triggerer runs, is given up this long after the deadline.
-_TRIGGERER_GRACE_SECONDS = 600.0
+#: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
+_TRIGGERER_GRACE_SECONDS = 60.0
 
 #: Parameters that are no part of the request, or take their default from the connection.
 _WAIT_RULES: Rules = {"poll_interval": SECONDS, "timeout": SECONDS, **ACCOUNT_RULES}
@@ -45,7 +45,7 @@ class _CreateOperator(RiffusionOperator):
         poll_interval: float | str = 10,
         timeout: float | str = 1800,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        cancel_on_kill: bool = True,
+        cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,46 +61,72 @@ class _CreateOperator(RiffusionOperator):
         self._is_killed = False
         self._create_once: CreateOnce | None = None
 
-    def execute(self, context: Context) -> list[str]:
-        """Start the songs, or find those that an earlier try has started, and wait for them."""
-        from airflow_provider_riffusion.tasks.create_once import CreateOnce
-        from airflow_provider_riffusion.tasks.task_state import TaskState
+    def execute(self, context: Context, event: object = None, until: float | None = None) -> list[str]:
+        """
+        Start the songs, or find those that an earlier try has started, and wait for them.
 
+        :param context: the task's context
+        :param event: of the trigger that woke the task to ask for a slot again; not used
+        :param until: seconds since the epoch until which it asks
+        """
         self.check_parameters()
-        state = TaskState(context)
-        if finished := state.load_finished():
-            self.log.info("An earlier try has finished %s and could not report them", ", ".join(finished))
+        create = self._create_of(context)
+        if finished := create.finished():
             return list(finished)
-        create = CreateOnce(self.hook, self.user_id, self.reply_ref, self.poll_interval, self.cancel_on_kill)
-        self._create_once = create
-        create.is_killed = self._is_killed
-        handles = create.start(state, self._request)
-        if not self.wait_for_completion:
-            state.finish_create(handles)
-            return list(handles)
-        deadline = time.time() + float(self.timeout)
-        if self.deferrable:
-            self._defer(handles, deadline)
-        with state.forgotten_if_songs_failed():
-            songs = self._wait(create, deadline)
-        return self._report(context, state, songs)
+        until = until or time.time() + float(self.timeout)
+        with create.judged():
+            create.start(self._request, until, partial(self._sleep_or_defer, create, until))
+            if not self.wait_for_completion:
+                return self._report(context, create, create.handles)
+            deadline = time.time() + float(self.timeout)
+            if not self.deferrable:
+                songs = create.wait(deadline)
+            elif (looked := create.look()) is not None:
+                songs = looked
+            else:
+                self._defer(create, deadline)
+        push_song_url(context, songs)
+        return self._report(context, create, [song["id"] for song in songs])
 
-    def execute_complete(self, context: Context, event: object = None) -> list[str]:
-        """Unpack the trigger's event, and end as waiting here would have."""
+    def execute_complete(self, context: Context, event: object = None, saved: object = None) -> list[str]:
+        """
+        Unpack the trigger's event, and end as waiting here would have.
+
+        :param context: the task's context
+        :param event: the trigger's
+        :param saved: the create request, for an Airflow that keeps no state
+        """
         from airflow_provider_riffusion.tasks.events import songs_of_event
-        from airflow_provider_riffusion.tasks.task_state import TaskState
 
-        state = TaskState(context)
-        with state.forgotten_if_songs_failed():
-            songs = songs_of_event(event)
-        return self._report(context, state, songs)
+        create = self._create_of(context, saved)
+        with create.judged():
+            songs = create.settled(lambda: songs_of_event(event))
+        push_song_url(context, songs)
+        return self._report(context, create, [song["id"] for song in songs])
 
     def on_kill(self) -> None:
-        """Send no create request any more, and take the job off the vendor's job list; runs in a signal handler."""
+        """Send no create request any more, and end the wait; runs in a signal handler."""
         # A signal handler must import nothing, because it may interrupt an import.
         self._is_killed = True
         if self._create_once is not None:
             self._create_once.kill()
+
+    def _create_of(self, context: Context, saved: object = None) -> CreateOnce:
+        from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
+        create = CreateOnce(
+            hook=self.hook,
+            state=TaskState(context, self.retries, saved),
+            instance=instance_of(context),
+            user_id=self.user_id,
+            reply_ref=self.reply_ref,
+            poll_interval=float(self.poll_interval),
+            cancel_on_kill=self.cancel_on_kill,
+        )
+        self._create_once = create
+        create.is_killed = self._is_killed
+        return create
 
     def _request(self, reply_ref: str) -> Request:
         from airflow_provider_riffusion.useapi.riffusion.requests import create_request
@@ -109,40 +135,39 @@ class _CreateOperator(RiffusionOperator):
         user_id = self.user_id or self.hook.settings.user_id
         return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
 
-    def _wait(self, create: CreateOnce, deadline: float) -> list[SongSummary]:
-        from airflow_provider_riffusion.tasks.waiting import Waiter, poll
+    def _sleep_or_defer(self, create: CreateOnce, until: float, seconds: float) -> None:
+        if not self.deferrable:
+            create.sleep(seconds)
+            return
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-        waiter = Waiter(create.handles, deadline)
-        while True:
-            create.stop_if_killed()
-            polled = poll(self.hook, create.handles, self.user_id)
-            now = time.time()
-            if (songs := waiter.result(polled, now=now)) is not None:
-                return songs
-            time.sleep(max(0.0, min(float(self.poll_interval), deadline - now)))
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)
+        timeout = timedelta(seconds=seconds + _TRIGGERER_GRACE_SECONDS)
+        # The task itself sends the request again, because Airflow may run a trigger twice.
+        self.defer(trigger=DateTimeTrigger(moment), method_name="execute", kwargs={"until": until}, timeout=timeout)
 
-    def _defer(self, handles: Sequence[str], deadline: float) -> None:
+    def _defer(self, create: CreateOnce, deadline: float) -> NoReturn:
         from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 
         self.defer(
             trigger=RiffusionSongTrigger(
-                ids=handles,
+                ids=create.handles,
                 riffusion_conn_id=self.riffusion_conn_id,
                 user_id=self.user_id,
                 poll_interval=float(self.poll_interval),
                 deadline=deadline,
+                is_tolerant=True,
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
-            timeout=float(self.timeout) + _TRIGGERER_GRACE_SECONDS,
+            kwargs={"saved": create.state.dump()},
+            timeout=timedelta(seconds=float(self.timeout) + _TRIGGERER_GRACE_SECONDS),
         )
 
-    def _report(self, context: Context, state: TaskState, songs: Sequence[SongSummary]) -> list[str]:
-        push_song_url(context, songs)
-        ids = [song["id"] for song in songs]
-        # The create request is not forgotten yet, because what follows, such as storing the XCom, may fail.
-        state.finish_create(ids)
-        return ids
+    def _report(self, context: Context, create: CreateOnce, ids: Sequence[str]) -> list[str]:
+        # The create request is not forgotten, because what follows, such as storing the XCom, may fail.
+        create.state.end(ids)
+        return list(ids)
 
 
 class RiffusionCreatePromptOperator(_CreateOperator):
@@ -151,8 +176,9 @@ class RiffusionCreatePromptOperator(_CreateOperator):
 
     Returns the list of song ids, so that ``RiffusionDownloadOperator.partial(…).expand(song_id=create.output)`` works.
 
-    The request is sent once. Before it, a random reference and the time are kept in the task's state (Airflow 3.3 and
-    later); after it, the ids. A later try waits for what an earlier try has started. A create request whose response
+    The request is sent once. It carries a reference that is derived from the task instance and the request; before
+    it, the vendor's job list is read, and a job of this reference is waited for instead. The ids are kept in the
+    task's state (Airflow 3.3 and later). While no slot is free, the task waits for one. A create request whose response
     was lost is looked for by its reference, and never sent again while nobody can tell what became of it.
 
     :param prompt: what to play
@@ -161,17 +187,18 @@ class RiffusionCreatePromptOperator(_CreateOperator):
     :param user_id: account; by default the connection's
     :param max_jobs: 1 to 10, how many songs the account may generate at once
     :param reply_url: URL that the vendor calls when the songs are finished
-    :param reply_ref: your reference for that call; by default a random one
+    :param reply_ref: your reference for that call; then the songs of a lost response cannot be found by it
     :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
     :param poll_interval: seconds between two polls
-    :param timeout: seconds to wait for the songs, in each try
+    :param timeout: seconds to wait for a slot, and then for the songs, in each try
     :param deferrable: wait in the triggerer, without a worker
-    :param cancel_on_kill: take the job off the vendor's job list when the task is killed
+    :param cancel_on_kill: take the job off the vendor's job list when the task is killed; its songs are charged all
+        the same, and before Airflow 3.3 a task that is cleared afterwards pays again
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: the prompt was moderated
-    :raises RiffusionSongFailedError: a song ended failed
+    :raises RiffusionSongFailedError: all songs have ended, and none can be used
     :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
-    :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
+    :raises RiffusionCreateUncertainError: nobody can tell what became of a create request
     """
 
     parameter_rules: ClassVar[Rules] = {**PROMPT_RULES, **_WAIT_RULES}
@@ -203,17 +230,18 @@ class RiffusionCreateComposeOperator(_CreateOperator):
     :param user_id: account; by default the connection's
     :param max_jobs: 1 to 10, how many songs the account may generate at once
     :param reply_url: URL that the vendor calls when the songs are finished
-    :param reply_ref: your reference for that call; by default a random one
+    :param reply_ref: your reference for that call; then the songs of a lost response cannot be found by it
     :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
     :param poll_interval: seconds between two polls
-    :param timeout: seconds to wait for the songs, in each try
+    :param timeout: seconds to wait for a slot, and then for the songs, in each try
     :param deferrable: wait in the triggerer, without a worker
-    :param cancel_on_kill: take the job off the vendor's job list when the task is killed
+    :param cancel_on_kill: take the job off the vendor's job list when the task is killed; its songs are charged all
+        the same, and before Airflow 3.3 a task that is cleared afterwards pays again
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: a prompt or the lyrics were moderated
-    :raises RiffusionSongFailedError: a song ended failed
+    :raises RiffusionSongFailedError: all songs have ended, and none can be used
     :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
-    :raises RiffusionCreateUncertainError: the response was lost and nobody can tell whether songs were created
+    :raises RiffusionCreateUncertainError: nobody can tell what became of a create request
     """
 
     parameter_rules: ClassVar[Rules] = {**COMPOSE_RULES, **_WAIT_RULES}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -24,33 +27,57 @@ from airflow_provider_riffusion.useapi.prompts import SONG_ID
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_riffusion.tasks.task_state import TaskState
+    from airflow_provider_riffusion.tasks.waiting import Wait
     from airflow_provider_riffusion.useapi.models import SongSummary
+
+#: Longest look before the sensor defers.
+_LOOK_SECONDS = 10.0
+#: Longest sleep of a rescheduled sensor before it looks whether a job shows another song.
+_MAX_CONFIRMATION_SECONDS = 10.0
+#: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
+_TRIGGERER_GRACE_SECONDS = 60.0
 
 
 class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
-    """What the sensors share."""
+    """What the sensors share: failures that may pass are tolerated until the timeout."""
 
-    _state: TaskState | None = None
+    _wait: Wait | None = None
 
-    def _state_of(self, context: Context) -> TaskState:
-        """Return one state for all pokes of this process, so that failures are counted without a store, too."""
-        from airflow_provider_riffusion.tasks.task_state import TaskState
+    def execute(self, context: Context) -> Any:
+        """Poke until the timeout."""
+        self.check_parameters()
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            raise AirflowSensorTimeout(f"{error}\n{self._wait_for().last_seen}") from None
 
-        self._state = self._state or TaskState(context)
-        return self._state
+    def _wait_for(self, *handles: str) -> Wait:
+        """Return one wait for all pokes of this process."""
+        from airflow_provider_riffusion.tasks.waiting import Wait
+
+        self._wait = self._wait or Wait(handles, self.poke_interval, is_tolerant=self.silent_fail)
+        return self._wait
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Callable[[], float], poke_count: int) -> float:
+        interval: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        wait = self._wait_for()
+        if wait.failure is not None:
+            interval = max(interval, wait.pause(time.time()))
+        # The last poke is at the deadline.
+        return max(0.0, min(interval, self.timeout - run_duration()))
 
 
 class RiffusionSongSensor(_RiffusionSensor):
     """
-    Wait until a song, or all songs of a job, are finished. The result is a list of small objects, one for each song.
+    Wait until a song, or all songs of a job, have ended. The result is a list of small objects, one for each song
+    that can be used.
 
-    Polls that fail for network reasons are tolerated, until five have failed in a row. With
-    ``deferrable`` the triggerer waits, and the task ends as it would have in poke mode, in every case.
+    Polls that fail for network reasons are tolerated until ``timeout``. With ``deferrable`` the triggerer waits, and
+    the task ends as it would have in poke mode, in every case.
 
     :param song_id: id of a song or a job
     :param deferrable: wait in the triggerer, without a worker
-    :raises RiffusionSongFailedError: a song ended failed
+    :raises RiffusionSongFailedError: all songs have ended, and none can be used
     :raises RiffusionPendingError: the account is broken (HTTP 596)
     :raises AirflowSensorTimeout: the songs were not finished within ``timeout``
     """
@@ -73,13 +100,21 @@ class RiffusionSongSensor(_RiffusionSensor):
 
     def execute(self, context: Context) -> Any:
         """Wait here or in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
         self.check_parameters()
-        if self.deferrable:
-            self._defer()
-        return super().execute(context)
+        deadline = time.time() + self.timeout
+        try:
+            songs = self._look(_LOOK_SECONDS)
+        except RiffusionError as error:
+            self._end_as_poke_would(error)
+            raise
+        if songs is None:
+            self._defer(deadline)
+        push_song_url(context, songs)
+        return songs
 
-    def _defer(self) -> None:
-        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES
+    def _defer(self, deadline: float) -> NoReturn:
         from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 
         self.defer(
@@ -88,29 +123,30 @@ class RiffusionSongSensor(_RiffusionSensor):
                 riffusion_conn_id=self.riffusion_conn_id,
                 user_id=self.user_id,
                 poll_interval=self.poke_interval,
-                deadline=time.time() + self.timeout,
+                deadline=deadline,
                 # Airflow's silent_fail goes on after any error that is no AirflowFailException.
-                max_failures=None if self.silent_fail else MAX_FAILURES,
+                is_tolerant=self.silent_fail,
             ),
             method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + _TRIGGERER_GRACE_SECONDS),
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        from airflow_provider_riffusion.tasks.waiting import Waiter, poll
-
-        state = self._state_of(context)
-        waiter = Waiter([self.song_id], failures=state.load_failures())
-        try:
-            songs = waiter.result(poll(self.hook, [self.song_id], self.user_id), now=time.time())
-        except RiffusionError:
-            # The task state survives a retry, so reset the counter for it.
-            state.save_failures(0)
-            raise
-        state.save_failures(waiter.failures)
+        songs = self._look()
+        if self.reschedule and self._wait_for().unconfirmed:
+            # The next poke is another process, which would not know what this one has seen.
+            time.sleep(min(self.poke_interval, _MAX_CONFIRMATION_SECONDS))
+            songs = self._look()
         if songs is not None:
             push_song_url(context, songs)
         return PokeReturnValue(songs is not None, xcom_value=songs)
+
+    def _look(self, seconds: float = math.inf) -> list[SongSummary] | None:
+        from airflow_provider_riffusion.tasks.waiting import poll
+
+        wait = self._wait_for(self.song_id)
+        return wait.result(poll(self.hook, wait.handles, self.user_id, seconds), time.time())
 
     def execute_complete(self, context: Context, event: object = None) -> list[SongSummary]:
         """Unpack the trigger's event, and end as poking would have."""
@@ -144,7 +180,8 @@ class RiffusionAccountSensor(_RiffusionSensor):
     """
     A gate before many tasks: pass when the account can be used, at the cost of one request.
 
-    Fails at once on a broken account; without ``user_id``, here and in the connection, on any that is broken.
+    Fails at once on a broken account; without ``user_id``, here and in the connection, on any that is broken. Looks
+    that fail for network reasons are tolerated until ``timeout``.
 
     :param wait_for_repair: wait until a human has repaired the account, instead of failing
     :raises RiffusionPendingError: an account is broken
@@ -158,24 +195,16 @@ class RiffusionAccountSensor(_RiffusionSensor):
 
     def poke(self, context: Context) -> bool:
         """Look once."""
-        from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, is_passing
-
-        self.check_parameters()
-        state = self._state_of(context)
+        wait = self._wait_for("the account")
         try:
             self.hook.check_accounts(user_id=self.user_id, attempts=1)
-        except RiffusionError as error:
-            is_broken = isinstance(error, RiffusionPendingError)
-            failures = 0 if is_broken else state.load_failures() + 1
-            if is_broken and self.wait_for_repair:
-                self.log.warning("Waiting for a repair: %s", error)
-            elif failures < MAX_FAILURES and is_passing(error):
-                self.log.warning("Could not look at the accounts: %s", error)
-            else:
-                # The task state survives a retry, so reset the counter for it.
-                state.save_failures(0)
+        except RiffusionPendingError as error:
+            if not self.wait_for_repair:
                 raise
-            state.save_failures(failures)
-            return False
-        state.save_failures(0)
-        return True
+            self.log.warning("Waiting for a repair: %s", error)
+            wait.failure = None
+        except RiffusionError as error:
+            wait.fail(error, time.time())
+        else:
+            return True
+        return False

@@ -54,7 +54,9 @@ def _error_of(packed: dict[str, Any]) -> RiffusionError:
     error_class = getattr(exceptions, str(packed.get("type")), None)
     if not (isinstance(error_class, type) and issubclass(error_class, RiffusionError)):
         error_class = RiffusionError
-    error = error_class(printable(str(packed.get("message")), _MAX_MESSAGE_CHARS))
+    # The line breaks between what is wrong and what to do stay.
+    lines = str(packed.get("message"))[:_MAX_MESSAGE_CHARS].splitlines()
+    error = error_class("\n".join(printable(line, _MAX_MESSAGE_CHARS) for line in lines))
     fields = packed.get("fields")
     vars(error).update(fields if isinstance(fields, dict) else {})
     return error

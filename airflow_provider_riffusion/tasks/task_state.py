@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError, RiffusionSongFailedError
+from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError
 from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 _CREATE_KEY = "riffusion_create"
-_FAILURES_KEY = "riffusion_failures"
 
-WHAT_TO_DO = (
-    "It was not sent again, because songs cost money. Look for songs of that time in the library: if they are there, "
-    "use their ids and mark this task successful; if not, clear this task, which creates them."
-)
+WHAT_TO_DO = "Look in the library: use the songs' ids and mark this task successful, or clear it to create anew."
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,11 @@ class SavedCreate:
     :param reference: the ``replyRef`` in the request
     :param sent_at: when, seconds since the epoch
     :param ids: handles that the response named, song or job ids; empty until it came
-    :param finished: ids of the songs, once they are finished and the task has only to report them
-    :param max_tries: the task's ``max_tries`` when the songs were finished; clearing a task raises it, a retry does not
+    :param finished: ids of the songs, once the task has only to report them
+    :param max_tries: the task's ``max_tries`` at that time; clearing a task raises it, a retry does not
+    :param try_number: the task's ``try_number`` at that time
+    :param digest: of the request; None in the state of version 0.1.0
+    :param has_ended: whether clearing the task may create anew: the songs have ended, or nobody knows of any
     """
 
     reference: str
@@ -39,25 +37,36 @@ class SavedCreate:
     ids: Sequence[str] = ()
     finished: Sequence[str] = ()
     max_tries: int | None = None
+    try_number: int | None = None
+    digest: str | None = None
+    has_ended: bool = False
 
 
 class TaskState:
     """
-    Keeps a few values for one task instance: from Airflow 3.3 on for all its tries, before that for this try.
+    Keeps a create request for one task instance: from Airflow 3.3 on for all its tries, before that for this try.
 
-    ``is_durable`` tells whether the next try will find what this try has kept.
+    ``is_durable`` tells whether the next try will find what this try has kept, ``is_retry`` whether an earlier try
+    came before this one since the task was started or cleared by a human.
 
     :param context: the task's context; may be empty, as in a unit test
+    :param retries: the task's ``retries``
+    :param saved: what :meth:`dump` returned before the task was deferred
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, retries: int | None, saved: object = None) -> None:
         # Only Airflow 3.3 and later have this store; no other place knows that.
         store = context.get("task_state_store")
         self.is_durable = store is not None
-        self._store: Any = _MemoryStore() if store is None else store
-        self.max_tries: int | None = getattr(context.get("ti"), "max_tries", None)
+        self._store: Any = _MemoryStore({_CREATE_KEY: saved} if saved else {}) if store is None else store
+        ti = context.get("ti")
+        self.try_number: int | None = getattr(ti, "try_number", None)
+        self.max_tries: int | None = getattr(ti, "max_tries", None)
+        # Airflow 3: clearing a task sets max_tries to the number of tries so far plus the task's retries.
+        first = None if self.max_tries is None else self.max_tries - (retries or 0) + 1
+        self.is_retry = first is not None and self.try_number is not None and self.try_number > first
 
-    def load_create(self) -> SavedCreate | None:
+    def load(self) -> SavedCreate | None:
         """
         Return the create request that an earlier try, or this one, has sent.
 
@@ -69,63 +78,41 @@ class TaskState:
         create = _create_of(saved)
         if create is None:
             # Forget the create request: whoever checks the library and then clears the task wants a new song.
-            self.forget_create()
+            self.forget()
             raise RiffusionCreateUncertainError(
-                "An earlier try has sent a create request, and this version of the provider cannot read its saved "
-                f"state. {WHAT_TO_DO}"
+                "An earlier try has sent a create request, and its saved state cannot be read by this version.\n"
+                f"{WHAT_TO_DO}"
             )
         return create
 
-    def save_create(self, create: SavedCreate) -> None:
+    def save(self, create: SavedCreate) -> None:
         """Keep a create request, in place of an older one."""
+        create = replace(create, max_tries=self.max_tries, try_number=self.try_number)
         self._store.set(_CREATE_KEY, {**asdict(create), "ids": list(create.ids), "finished": list(create.finished)})
 
-    def finish_create(self, songs: Sequence[str]) -> None:
+    def end(self, finished: Sequence[str] = ()) -> None:
         """
-        Keep finished songs for a retry, in case that reporting them fails; clearing the task forgets them.
+        Note that clearing the task may create anew; a retry still finds the create request.
 
-        :param songs: ids of the songs
+        :param finished: ids of the songs, for a retry in case that reporting them fails
         """
-        create = self.load_create()
-        if create is None or not self.is_durable or self.max_tries is None:
-            self.forget_create()
-        else:
-            self.save_create(replace(create, finished=songs, max_tries=self.max_tries))
+        if (create := self.load()) is not None:
+            self.save(replace(create, finished=finished, has_ended=True))
 
-    def load_finished(self) -> Sequence[str]:
-        """Return the finished songs that an earlier try could not report; a cleared task has none."""
-        create = self.load_create()
-        if create is None or not create.finished:
-            return ()
-        if create.max_tries == self.max_tries:
-            return create.finished
-        self.forget_create()
-        return ()
+    def dump(self) -> object:
+        """Return what is kept, in a form that a deferred task can carry."""
+        return self._store.get(_CREATE_KEY)
 
-    def forget_create(self) -> None:
-        """Forget the create request, so that the next try sends a new one."""
+    def forget(self) -> None:
+        """Forget the create request, because it was refused or cannot be read."""
         self._store.delete(_CREATE_KEY)
 
-    @contextmanager
-    def forgotten_if_songs_failed(self) -> Iterator[None]:
-        """Forget the create request if its songs failed; whatever else ends the wait leaves them running."""
-        try:
-            yield
-        except RiffusionSongFailedError:
-            self.forget_create()
-            raise
-
-    def load_failures(self) -> int:
-        """Return how many polls in a row have failed."""
-        failures = self._store.get(_FAILURES_KEY)
-        return max(0, failures) if isinstance(failures, int) else 0
-
-    def save_failures(self, failures: int) -> None:
-        """Keep how many polls in a row have failed."""
-        if failures:
-            self._store.set(_FAILURES_KEY, failures)
-        elif self.load_failures():
-            self._store.delete(_FAILURES_KEY)
+    def is_cleared_since(self, create: SavedCreate) -> bool:
+        """Return whether a human has cleared the task after a create request was saved."""
+        if create.max_tries is not None and self.max_tries != create.max_tries:
+            return True
+        is_later = None not in (create.try_number, self.try_number) and self.try_number != create.try_number
+        return is_later and not self.is_retry
 
 
 class _MemoryStore(dict[str, Any]):

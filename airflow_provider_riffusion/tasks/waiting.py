@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,72 +23,193 @@ from airflow_provider_riffusion.useapi.models import Song, SongState, SongSummar
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
-#: Polls that may fail one after another before the task does.
-MAX_FAILURES = 5
+log = logging.getLogger(__name__)
+
+#: Longest pause after failed polls, unless the response asks for a longer one.
+_MAX_PAUSE_SECONDS = 60.0
+#: Longest that the poll at the deadline may take.
+_LAST_POLL_SECONDS = 3.0
+#: A wait says at least this often that it still waits.
+_LOG_INTERVAL_SECONDS = 60.0
 _MAX_NAMES_CHARS = 500
 _MAX_SEEN_CHARS = 1000
 
 
 def is_passing(error: RiffusionError) -> bool:
-    """Return whether to keep polling after this error."""
+    """Return whether the same request may succeed later, without anybody's help."""
     is_of_network = isinstance(error, RiffusionConnectionError | RiffusionDownloadError)
     return (error.transient or is_of_network) and not isinstance(error, AirflowFailException)
 
 
+def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:
+    """Return the seconds until a request is repeated: as many as it has failed for, or as the response asks for."""
+    return max(interval, min(most, elapsed), retry_after or 0.0)
+
+
+def seconds_until(deadline: float) -> float:
+    """Return how long a poll may take; the one at the deadline gets a few seconds."""
+    return max(0.0, deadline - time.time()) + _LAST_POLL_SECONDS
+
+
+@dataclass(frozen=True)
+class Poll:
+    """
+    What one look at the API has shown.
+
+    :param songs: for each handle its songs
+    :param is_listed: whether the vendor's job list still names a job that is waited for
+    """
+
+    songs: Sequence[Sequence[Song]]
+    is_listed: bool = False
+
+
+def poll(
+    hook: RiffusionHook, handles: Sequence[str], user_id: str | None, seconds: float = math.inf
+) -> Poll | RiffusionError:
+    """
+    Look once at songs; a failure is returned, because :class:`Wait` decides what it means.
+
+    :param hook: the hook; a poll that is aborted leaves it unusable
+    :param handles: song or job ids
+    :param user_id: account; by default the connection's
+    :param seconds: the poll is aborted after so long
+    """
+    try:
+        with hook.aborted_after(seconds):
+            songs = hook.poll_songs(handles, user_id=user_id)
+            jobs = _jobs_of(handles, songs)
+            # The job list costs a request, and matters only when a job could be complete.
+            if not jobs or not _have_ended(songs):
+                return Poll(songs)
+            return Poll(songs, any(job.id in jobs for job in hook.get_scheduler(attempts=1)))
+    except RiffusionError as error:
+        return error
+
+
 @dataclass
-class Waiter:
+class Wait:
     """
-    Turns polls into a result; does no I/O, so that every mode of waiting can share it.
+    A wait for songs: turns polls into a result or an error, and logs what changes; it does no I/O.
 
-    :param ids: handles that are waited for, song or job ids
-    :param deadline: time, seconds since the epoch
-    :param max_failures: how many polls in a row may fail; infinite for Airflow's ``silent_fail``
-    :param failures: how many polls in a row have failed
+    :param handles: what is waited for, song or job ids
+    :param interval: seconds between two polls
+    :param deadline: seconds since the epoch
+    :param is_tolerant: wait on after any error that is no AirflowFailException: the songs are paid for, or Airflow's
+        ``silent_fail`` asks for it
     """
 
-    ids: Sequence[str]
+    handles: Sequence[str]
+    interval: float
     deadline: float = math.inf
-    max_failures: float = MAX_FAILURES
-    failures: int = 0
+    is_tolerant: bool = False
+    #: Ids of a job's songs that the next poll must show again, because another song could still appear.
+    unconfirmed: Collection[str] = ()
+    #: Why the last poll failed; None after a good one.
+    failure: RiffusionError | None = None
+    _songs: Sequence[Song] = ()
+    _seen: str = "no song yet"
+    _failing_since: float = 0.0
+    _logged_at: float = -math.inf
 
-    def result(self, polled: Sequence[Sequence[Song]] | RiffusionError, *, now: float) -> list[SongSummary] | None:
+    def result(self, polled: Poll | RiffusionError, now: float) -> list[SongSummary] | None:
         """
         Return what one poll means for the wait.
 
-        :param polled: the songs of each handle, or why the poll failed
+        :param polled: what the poll has shown, or why it failed
         :param now: seconds since the epoch
-        :return: the songs when all are finished, None to wait on
-        :raises RiffusionSongFailedError: a song ended failed
+        :return: the songs that can be used when all have ended, None to wait on
+        :raises RiffusionSongFailedError: all have ended, and none can be used
         :raises RiffusionTimeoutError: the deadline has passed
-        :raises RiffusionError: the poll's failure, when it cannot pass or too many polls have failed
+        :raises RiffusionError: the poll's failure, when it cannot pass
         """
-        names = ", ".join(self.ids)[:_MAX_NAMES_CHARS]
         if isinstance(polled, RiffusionError):
-            self.failures += 1
-            # An unlimited budget means silent_fail, which lets only AirflowFailException through.
-            may_pass = self.max_failures == math.inf or is_passing(polled)
-            if isinstance(polled, AirflowFailException) or not may_pass or self.failures >= self.max_failures:
-                raise polled
-            seen = str(polled)
-        else:
-            self.failures = 0
-            songs = [song for found in polled for song in found]
-            seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in songs) or "no song"
-            # Songs of one wait were paid for together, so a failed song does not end the wait while others still run.
-            if polled and all(polled) and all(song.state is not SongState.RUNNING for song in songs):
-                if any(song.is_failed for song in songs):
-                    raise RiffusionSongFailedError(f"Of {names} a song failed: {seen[:_MAX_SEEN_CHARS]}")
-                # Two jobs may show the same song, and two tasks must not download it at once, so each id counts once.
-                return [summary_of(song) for song in {song.id: song for song in songs}.values()]
-        if now < self.deadline:
-            return None
-        seen = seen[:_MAX_SEEN_CHARS]
-        raise RiffusionTimeoutError(f"The deadline has passed and {names} is not finished; last seen: {seen}")
+            self.fail(polled, now)
+        elif self._is_complete(polled, now):
+            return usable(self._songs)
+        if now >= self.deadline:
+            what = f"{self._names} was not finished in time.\nLet a retry wait on, or raise the timeout."
+            raise RiffusionTimeoutError(
+                f"{what}\n{self.last_seen}",
+                usable=_summaries(self._songs),
+                is_running=any(song.state is SongState.RUNNING for song in self._songs),
+            )
+        return None
+
+    def fail(self, error: RiffusionError, now: float) -> None:
+        """
+        Wait on after a failed poll.
+
+        :param error: why it failed
+        :param now: seconds since the epoch
+        :raises RiffusionError: the error itself, when it cannot pass
+        """
+        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing(error)):
+            raise error
+        if self.failure is None:
+            self._failing_since = now
+        self.failure = error
+        log.warning("A poll failed, the next one is in %.0f s: %s", self.pause(now), error)
+
+    def pause(self, now: float) -> float:
+        """Return the seconds until the next poll; the last poll is at the deadline."""
+        pause = self.interval
+        if self.failure is not None:
+            pause = growing_pause(pause, now - self._failing_since, _MAX_PAUSE_SECONDS, self.failure.retry_after)
+        return max(0.0, min(pause, self.deadline - now))
+
+    @property
+    def last_seen(self) -> str:
+        """The last status of each song, and why the last poll failed."""
+        failure = f" The last poll failed: {' '.join(str(self.failure).split())}" if self.failure else ""
+        return f"Last seen: {self._seen}.{failure}"
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.handles)[:_MAX_NAMES_CHARS]
+
+    def _is_complete(self, polled: Poll, now: float) -> bool:
+        self.failure = None
+        self._songs = [song for found in polled.songs for song in found]
+        seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in self._songs) or "no song yet"
+        if seen != self._seen or now - self._logged_at >= _LOG_INTERVAL_SECONDS:
+            left = "" if self.deadline == math.inf else f"; {max(0.0, self.deadline - now):.0f} s left"
+            log.info("Waiting for %s: %s%s", self._names, seen[:_MAX_SEEN_CHARS], left)
+            self._seen, self._logged_at = seen[:_MAX_SEEN_CHARS], now
+        before, self.unconfirmed = self.unconfirmed, ()
+        if polled.is_listed or not _have_ended(polled.songs):
+            return False
+        ids = {song.id for song in self._songs}
+        if _jobs_of(self.handles, polled.songs) and before != ids:
+            self.unconfirmed = ids
+            return False
+        return True
 
 
-def poll(hook: RiffusionHook, ids: Sequence[str], user_id: str | None) -> list[list[Song]] | RiffusionError:
-    """Look once at songs; a failure is returned, because :class:`Waiter` decides what it means."""
-    try:
-        return hook.poll_songs(ids, user_id=user_id)
-    except RiffusionError as error:
-        return error
+def usable(songs: Sequence[Song]) -> list[SongSummary]:
+    """
+    Return the songs of a complete set that can be used, and warn about the others.
+
+    :raises RiffusionSongFailedError: none can be used
+    """
+    found = _summaries(songs)
+    names = ", ".join(f"{song.id} ({str(song.status)[:40]})" for song in songs if not song.is_completed)
+    if not found:
+        raise RiffusionSongFailedError(f"No song was made: {names[:_MAX_SEEN_CHARS]}.\nClear the task to create anew.")
+    if names:
+        log.warning("Some songs failed and are left out of the result: %s", names[:_MAX_SEEN_CHARS])
+    return found
+
+
+def _summaries(songs: Sequence[Song]) -> list[SongSummary]:
+    # Two jobs may show the same song, and two tasks must not download it at once, so each id counts once.
+    return [summary_of(song) for song in {song.id: song for song in songs if song.is_completed}.values()]
+
+
+def _have_ended(songs: Sequence[Sequence[Song]]) -> bool:
+    return all(songs) and all(song.state is not SongState.RUNNING for found in songs for song in found)
+
+
+def _jobs_of(handles: Sequence[str], songs: Sequence[Sequence[Song]]) -> set[str]:
+    """Return the handles that are ids of jobs: the API shows songs with other ids for them."""
+    return {handle for handle, found in zip(handles, songs, strict=True) if handle not in {song.id for song in found}}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_riffusion.exceptions import RiffusionConnectionError
 from airflow_provider_riffusion.tasks.events import event_of, event_of_error
-from airflow_provider_riffusion.tasks.waiting import MAX_FAILURES, Waiter, poll
+from airflow_provider_riffusion.tasks.waiting import Wait, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -21,21 +23,24 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
     from airflow_provider_riffusion.useapi.models import SongSummary
 
-#: Enough for hundreds of triggers, because a poll takes milliseconds; asyncio's own pool serves other triggers, too.
-_THREADS = 8
+T = TypeVar("T")
+
+#: Threads that poll; one that hangs is given up at its trigger's deadline.
+_THREADS = 32
 
 
 class RiffusionSongTrigger(BaseTrigger):
     """
-    Wait until songs are finished, and send one event with the songs or the error; never raises.
+    Wait until songs have ended, and send one event with the songs or the error; never raises.
 
     :param ids: handles, song or job ids
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :param user_id: account; by default the connection's
     :param poll_interval: seconds between two polls
     :param deadline: seconds since the epoch after which the wait ends
-    :param max_failures: how many polls in a row may fail; None: any number, until the deadline
+    :param is_tolerant: wait on after any error that is no AirflowFailException
     :param cancel_on_kill: take the jobs off the vendor's job list when a user marks the task failed or clears it
+    :param max_failures: no longer counted; None in a trigger of version 0.1.0 means ``is_tolerant``
     """
 
     def __init__(
@@ -46,8 +51,9 @@ class RiffusionSongTrigger(BaseTrigger):
         user_id: str | None,
         poll_interval: float,
         deadline: float,
-        max_failures: int | None = MAX_FAILURES,
+        is_tolerant: bool = False,
         cancel_on_kill: bool = False,
+        max_failures: int | None = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.ids = list(ids)
@@ -55,13 +61,12 @@ class RiffusionSongTrigger(BaseTrigger):
         self.user_id = user_id
         self.poll_interval = poll_interval
         self.deadline = deadline
-        self.max_failures = max_failures
+        self.is_tolerant = is_tolerant or max_failures is None
         self.cancel_on_kill = cancel_on_kill
-        self._hook: RiffusionHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments that make this trigger again; none of them is a secret."""
-        names = ("ids", "riffusion_conn_id", "user_id", "poll_interval", "deadline", "max_failures", "cancel_on_kill")
+        names = ("ids", "riffusion_conn_id", "user_id", "poll_interval", "deadline", "is_tolerant", "cancel_on_kill")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -76,31 +81,42 @@ class RiffusionSongTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the jobs; Airflow 3.3 and later call this when a user marks the task failed or clears it."""
         if self.cancel_on_kill:
-            hook = self._hook or await self._connect(_pool("kill"))
-            await asyncio.get_running_loop().run_in_executor(_pool("kill"), hook.cancel_jobs, self.ids)
+            hook = await self._connect()
+            await _in_thread("quick", hook.cancel_jobs, self.ids)
 
-    async def _connect(self, pool: ThreadPoolExecutor) -> RiffusionHook:
+    async def _connect(self) -> RiffusionHook:
         # Asked through the event loop, because before Airflow 3.3 a thread cannot ask the triggerer for a connection.
         connection = await BaseHook.aget_connection(self.riffusion_conn_id)
-        return await asyncio.get_running_loop().run_in_executor(pool, _make_hook, self.riffusion_conn_id, connection)
+        return await _in_thread("quick", _make_hook, self.riffusion_conn_id, connection)
 
     async def _wait(self) -> list[SongSummary]:
-        loop = asyncio.get_running_loop()
-        self._hook = await self._connect(_pool("poll"))
-        max_failures = float("inf") if self.max_failures is None else self.max_failures
-        waiter = Waiter(self.ids, self.deadline, max_failures)
-        while True:
-            polled = await loop.run_in_executor(_pool("poll"), poll, self._hook, self.ids, self.user_id)
-            now = time.time()
-            if (songs := waiter.result(polled, now=now)) is not None:
-                return songs
-            # The last poll is at the deadline.
-            await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - now)))
+        hook = await self._connect()
+        wait = Wait(self.ids, self.poll_interval, self.deadline, self.is_tolerant)
+        try:
+            while True:
+                polling = _in_thread("poll", poll, hook, self.ids, self.user_id)
+                try:
+                    polled = await asyncio.wait_for(polling, seconds_until(self.deadline))
+                except TimeoutError:
+                    polled = RiffusionConnectionError("The API did not answer before the deadline.")
+                now = time.time()
+                if (songs := wait.result(polled, now)) is not None:
+                    return songs
+                await asyncio.sleep(wait.pause(now))
+        finally:
+            # A poll that hangs would hold up a triggerer that is told to stop.
+            hook.abort()
+
+
+def _in_thread(purpose: str, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    # The triggerer finds a log line's task by a context variable, which a thread does not inherit.
+    run = contextvars.copy_context().run
+    return asyncio.get_running_loop().run_in_executor(_pool(purpose), run, function, *arguments)
 
 
 @cache
 def _pool(purpose: str) -> ThreadPoolExecutor:
-    """Return the threads for a purpose; kills have their own, so that they get through while all polls hang."""
+    """Return the threads for a purpose; what is quick has its own, so that it gets through while all polls hang."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"riffusion-{purpose}")
 
 
