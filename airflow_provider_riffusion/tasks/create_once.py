@@ -278,7 +278,7 @@ class CreateOnce:
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
                 # Many tasks that wait for a slot must not ask at the same moment.
                 seconds = min(seconds * random.uniform(1, 1.3), until - now)  # noqa: S311  # no secret
-                log.info("Nothing was created; the request is sent again in %.0f s: %s", seconds, error)
+                log.info("Nothing was created; the request is sent again in %.1f s: %s", seconds, error)
                 pause(seconds)
             else:
                 return self._keep(create, handles) if handles else self._find(create, until)
@@ -320,7 +320,7 @@ class CreateOnce:
                 if isinstance(error, AirflowFailException) or now >= until:
                     raise
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
-                log.warning("The job list is read again in %.0f s, and nothing is created before: %s", seconds, error)
+                log.warning("The job list is read again in %.1f s, and nothing is created before: %s", seconds, error)
                 self.sleep(min(seconds, until - now))
             else:
                 references = {job.id: job.reply_ref or "" for job in jobs}

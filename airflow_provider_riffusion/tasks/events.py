@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeGuard
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.exceptions import RiffusionError
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionTimeoutError
 from airflow_provider_riffusion.safe_text import printable, shown_value
 from airflow_provider_riffusion.useapi.models import SongSummary
 from airflow_provider_riffusion.useapi.prompts import is_song_id
@@ -43,7 +43,7 @@ def songs_of_event(event: object) -> list[SongSummary]:
     if not isinstance(event, dict):
         raise RiffusionError(f"The trigger resumed the task with {shown_value(event)} instead of an event.")
     songs, packed = event.get("songs"), event.get("error")
-    if event.get("status") == "done" and isinstance(songs, list) and songs and all(map(_is_summary, songs)):
+    if event.get("status") == "done" and songs and _are_summaries(songs):
         return songs
     if event.get("status") == "error" and isinstance(packed, dict):
         raise _error_of(packed)
@@ -59,13 +59,16 @@ def _error_of(packed: dict[str, Any]) -> RiffusionError:
     error = error_class("\n".join(printable(line, _MAX_MESSAGE_CHARS) for line in lines))
     fields = packed.get("fields")
     vars(error).update(fields if isinstance(fields, dict) else {})
+    if isinstance(error, RiffusionTimeoutError) and not _are_summaries(error.usable):
+        error.usable = ()
     return error
 
 
-def _is_summary(song: object) -> bool:
-    return (
+def _are_summaries(songs: object) -> TypeGuard[list[SongSummary]]:
+    return isinstance(songs, list) and all(
         isinstance(song, dict)
         and song.keys() >= SongSummary.__annotations__.keys()
         and is_song_id(song["id"])
         and isinstance(song["share_url"], str | None)
+        for song in songs
     )

@@ -96,7 +96,10 @@ class TaskState:
 
         :param finished: ids of the songs, for a retry in case that reporting them fails
         """
-        if (create := self.load()) is not None:
+        if self.max_tries is None:
+            # Nothing tells a retry from a cleared task.
+            self.forget()
+        elif (create := self.load()) is not None:
             self.save(replace(create, finished=finished, has_ended=True))
 
     def dump(self) -> object:

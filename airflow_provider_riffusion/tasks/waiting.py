@@ -42,8 +42,8 @@ def is_passing(error: RiffusionError) -> bool:
 
 
 def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:
-    """Return the seconds until a request is repeated: as many as it has failed for, or as the response asks for."""
-    return max(interval, min(most, elapsed), retry_after or 0.0)
+    """Return the seconds until a request is repeated: half of those that it has failed for, or as the response asks."""
+    return max(interval, min(most, elapsed / 2), retry_after or 0.0)
 
 
 def seconds_until(deadline: float) -> float:
@@ -111,6 +111,7 @@ class Wait:
     _seen: str = "no song yet"
     _failing_since: float = 0.0
     _logged_at: float = -math.inf
+    _is_late: bool = False
 
     def result(self, polled: Poll | RiffusionError, now: float) -> list[SongSummary] | None:
         """
@@ -127,7 +128,9 @@ class Wait:
             self.fail(polled, now)
         elif self._is_complete(polled, now):
             return usable(self._songs)
-        if now >= self.deadline:
+        is_late, self._is_late = self._is_late, now >= self.deadline
+        # A set that is complete at the deadline is confirmed by one more poll.
+        if self._is_late and (is_late or not self.unconfirmed):
             what = f"{self._names} was not finished in time.\nLet a retry wait on, or raise the timeout."
             raise RiffusionTimeoutError(
                 f"{what}\n{self.last_seen}",
@@ -149,14 +152,15 @@ class Wait:
         if self.failure is None:
             self._failing_since = now
         self.failure = error
-        log.warning("A poll failed, the next one is in %.0f s: %s", self.pause(now), error)
+        log.warning("A poll failed, the next one is in %.1f s: %s", self.pause(now), error)
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll; the last poll is at the deadline."""
         pause = self.interval
         if self.failure is not None:
             pause = growing_pause(pause, now - self._failing_since, _MAX_PAUSE_SECONDS, self.failure.retry_after)
-        return max(0.0, min(pause, self.deadline - now))
+        least = min(self.interval, _LAST_POLL_SECONDS) if self._is_late else 0.0
+        return max(least, min(pause, self.deadline - now))
 
     @property
     def last_seen(self) -> str:
@@ -193,7 +197,7 @@ def usable(songs: Sequence[Song]) -> list[SongSummary]:
     :raises RiffusionSongFailedError: none can be used
     """
     found = _summaries(songs)
-    names = ", ".join(f"{song.id} ({str(song.status)[:40]})" for song in songs if not song.is_completed)
+    names = ", ".join(f"{song.id} ({str(song.status)[:40]!r})" for song in songs if not song.is_completed)
     if not found:
         raise RiffusionSongFailedError(f"No song was made: {names[:_MAX_SEEN_CHARS]}.\nClear the task to create anew.")
     if names:
@@ -207,7 +211,7 @@ def _summaries(songs: Sequence[Song]) -> list[SongSummary]:
 
 
 def _have_ended(songs: Sequence[Sequence[Song]]) -> bool:
-    return all(songs) and all(song.state is not SongState.RUNNING for found in songs for song in found)
+    return bool(songs) and all(songs) and all(song.state is not SongState.RUNNING for found in songs for song in found)
 
 
 def _jobs_of(handles: Sequence[str], songs: Sequence[Sequence[Song]]) -> set[str]:

@@ -32,7 +32,12 @@ def deferred(operator: Any, store: Store | None = None) -> RiffusionSongTrigger:
     """Run an operator or sensor until it defers, and return the trigger as the triggerer makes it."""
     with pytest.raises(TaskDeferred) as caught:
         operator.execute(context(store))
-    classpath, kwargs = caught.value.trigger.serialize()
+    return trigger_of(caught.value)
+
+
+def trigger_of(deferral: TaskDeferred) -> RiffusionSongTrigger:
+    """Return the trigger of a deferral as the triggerer makes it."""
+    classpath, kwargs = deferral.trigger.serialize()
     assert classpath == "airflow_provider_riffusion.triggers.riffusion.RiffusionSongTrigger"
     return RiffusionSongTrigger(**json.loads(json.dumps(kwargs)))
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator, Song
+from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
-from tests.support.creating import context, deferred, run_trigger
+from tests.support.creating import run_trigger, trigger_of
 from tests.support.raw_server import response, serve
 from tests.support.relay import relaying
-from tests.support.task_state_store import Store
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
 
@@ -46,7 +47,7 @@ def expected(ending: str, flags: dict[str, bool]) -> type[BaseException] | None:
     soft, never, silent = (flags.get(f"{name}_fail", False) for name in ("soft", "never", "silent"))
     if ending == "done":
         return None
-    if ending == "timeout" or (silent and ending in ("unreachable", "400")):
+    if ending in ("timeout", "unreachable") or (silent and ending == "400"):
         return skipped if soft else timed_out
     if ending in ("song failed", "596", "401"):
         final: dict[str, type[BaseException]] = {
@@ -57,7 +58,7 @@ def expected(ending: str, flags: dict[str, bool]) -> type[BaseException] | None:
         return skipped if soft or never else final[ending]
     if never:
         return skipped
-    return errors.RiffusionConnectionError if ending == "unreachable" else errors.RiffusionBadRequestError
+    return errors.RiffusionBadRequestError
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferred"])
@@ -68,7 +69,7 @@ def test_a_deferred_sensor_ends_as_in_poke_mode(
 ) -> None:
     emulator.add_song(Song("song", status="queued"))
     ENDINGS[ending](emulator)
-    is_waited_over = ending == "timeout" or (ending in ("unreachable", "400") and "silent_fail" in flags)
+    is_waited_over = ending in ("timeout", "unreachable") or (ending == "400" and "silent_fail" in flags)
     sensor = RiffusionSongSensor(
         task_id="t",
         song_id="song",
@@ -79,9 +80,10 @@ def test_a_deferred_sensor_ends_as_in_poke_mode(
     )
 
     def run() -> Any:
-        if mode == "poke":
+        try:
             return sensor.execute({})
-        return sensor.resume_execution("execute_complete", {"event": run_trigger(deferred(sensor))}, {})
+        except TaskDeferred as deferral:
+            return sensor.resume_execution("execute_complete", {"event": run_trigger(trigger_of(deferral))}, {})
 
     error_class = expected(ending, flags)
     if error_class is None:
@@ -98,15 +100,42 @@ def test_a_trigger_that_times_out_or_breaks_ends_as_airflow_means_it(emulator: E
         sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
 
 
-def test_a_sensor_in_reschedule_mode_counts_failures_over_its_pokes(emulator: Emulator) -> None:
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_sensors_timeout_names_song_status_and_failure(emulator: Emulator, deferrable: bool) -> None:
+    emulator.add_song(Song("song", status="queued"))
+    emulator.fault("status", status=503, path="music/", retry_after="0.1", after=2)
+    sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, timeout=0.3, deferrable=deferrable)
+    with pytest.raises(AirflowSensorTimeout, match="(?s)song song is 'queued'.*HTTP 503"):
+        try:
+            sensor.execute({})
+        except TaskDeferred as deferral:
+            sensor.execute_complete({}, run_trigger(trigger_of(deferral)))
+
+
+def test_a_sensor_in_reschedule_mode_waits_over_any_number_of_failures(emulator: Emulator) -> None:
     emulator.fault("reset")
-    store = Store()
-    for _ in range(4):
+    for _ in range(7):
         sensor = RiffusionSongSensor(task_id="t", song_id="song", mode="reschedule", poke_interval=1)
-        assert not sensor.poke(context(store))
-    with pytest.raises(errors.RiffusionConnectionError):
-        RiffusionSongSensor(task_id="t", song_id="song").poke(context(store))
-    assert store.values == {}, "the next try counts anew"
+        assert not sensor.poke({})
+
+
+def test_a_sensor_in_reschedule_mode_looks_twice_before_a_job_is_complete(emulator: Emulator) -> None:
+    (job_id,) = RiffusionHook().create_prompt("x")
+    while RiffusionHook().get_scheduler():
+        time.sleep(0.02)
+    emulator.clear()
+    sensor = RiffusionSongSensor(task_id="t", song_id=job_id, mode="reschedule", poke_interval=0.1)
+    assert len(sensor.poke({}).xcom_value) == 2
+    assert emulator.count("/v1/riffusion/music") == 2
+
+
+def test_a_sensor_waits_as_long_as_the_response_asks(emulator: Emulator) -> None:
+    emulator.add_song(Song("song"))
+    emulator.fault("status", status=429, retry_after="1", times=1)
+    start = time.monotonic()
+    RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, timeout=20).execute({})
+    assert time.monotonic() - start > 1
+    assert emulator.count() == 2
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -116,9 +145,8 @@ def test_a_song_sensor_does_not_wait_over_what_ends_a_task_at_once(
     with serve(response("HTTP/1.1 200 OK\nContent-Length: 1000000000000", b"[")) as server:
         connect(server.url, "user:token")
         sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, deferrable=deferrable)
-        event = run_trigger(deferred(sensor)) if deferrable else None
         with pytest.raises(errors.RiffusionTooLargeError):
-            _ = sensor.execute_complete({}, event) if deferrable else sensor.execute({})
+            sensor.execute({})
     assert len(server.requests) == 1
 
 
@@ -156,9 +184,9 @@ def test_the_account_sensor_and_faults(emulator: Emulator, connect: Callable[...
     sensor = RiffusionAccountSensor(task_id="t", poke_interval=0.05, wait_for_repair=True)
     emulator.fault("reset", times=4)
     sensor.execute({})
-    emulator.fault("reset", times=5)
-    with pytest.raises(errors.RiffusionConnectionError):
-        sensor.execute({})
+    emulator.fault("reset")
+    with pytest.raises(AirflowSensorTimeout, match="The last poll failed"):
+        RiffusionAccountSensor(task_id="t", poke_interval=0.05, timeout=0.2).execute({})
     emulator.clear()
     emulator.fault("status", status=596)
     with pytest.raises(errors.RiffusionPendingError):

@@ -17,6 +17,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionConnectionError,
     RiffusionError,
     RiffusionStemsError,
+    RiffusionTimeoutError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
 from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
@@ -53,6 +54,9 @@ songs = st.builds(
 )
 
 
+summaries = songs.map(summary_of).map(dict)
+
+
 @st.composite
 def errors(draw: st.DrawFn) -> RiffusionError:
     error_class = draw(st.sampled_from(ERRORS))
@@ -70,16 +74,16 @@ def errors(draw: st.DrawFn) -> RiffusionError:
         fields = {"raw_path": draw(plain_text)}
     elif issubclass(error_class, RiffusionConnectionError):
         fields = {"may_have_arrived": draw(st.booleans())}
-    return error_class(draw(plain_text), **fields)
+    elif issubclass(error_class, RiffusionTimeoutError):
+        fields = {"usable": draw(st.lists(summaries, max_size=2)), "is_running": draw(st.booleans())}
+    lines = draw(st.lists(plain_text.filter(lambda line: line.splitlines() == [line]), max_size=3))
+    return error_class("\n".join(lines), **fields)
 
 
 def through_json(value: object) -> Any:
     """As Airflow moves it from the triggerer to a worker."""
     check_json(value)
     return json.loads(json.dumps(value))
-
-
-summaries = songs.map(summary_of).map(dict)
 
 
 events = st.one_of(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from airflow_provider_riffusion.exceptions import (
     RiffusionError,
 )
-from airflow_provider_riffusion.tasks.waiting import Waiter
+from airflow_provider_riffusion.tasks.waiting import Poll, Wait
 from airflow_provider_riffusion.useapi.models import Song
 from tests.support.strategies import (
     outcome,
@@ -20,21 +20,32 @@ from tests.unit.tasks.test_events_properties import errors, song, songs
     polled=st.lists(st.lists(songs, max_size=3), max_size=3) | errors(),
     now=st.integers(0, 4),
     deadline=st.integers(0, 4),
-    failures=st.integers(0, 6),
+    is_listed=st.booleans(),
 )
-@example(polled=[[song("failed\x1b", id=f"{number}" * 100) for number in range(200)]], now=0, deadline=1, failures=0)
+@example(
+    polled=[[song("failed\x1b", id=f"{number}" * 100) for number in range(200)]], now=0, deadline=1, is_listed=False
+)
 def test_any_poll_ends_the_waiting_or_does_not(
-    polled: list[list[Song]] | RiffusionError, now: int, deadline: int, failures: int
+    polled: list[list[Song]] | RiffusionError, now: int, deadline: int, is_listed: bool
 ) -> None:
     ids = [f"song-{number}" for number in range(len(polled) if isinstance(polled, list) else 100)]
-    found = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled, now=now))
+
+    def waited(polled: list[list[Song]] | RiffusionError) -> object:
+        wait = Wait(ids, interval=1, deadline=deadline)
+        poll = Poll(polled, is_listed) if isinstance(polled, list) else polled
+        # A job's songs are final when a second poll shows the same.
+        found = outcome(lambda: wait.result(poll, now))
+        assert 0 <= wait.pause(now) <= 60 or isinstance(polled, RiffusionError)
+        return found if found is not None else outcome(lambda: wait.result(poll, now))
+
+    found = waited(polled)
     if isinstance(polled, list):
-        backwards = outcome(lambda: Waiter(ids, deadline, failures=failures).result(polled[::-1], now=now))
-        assert type(backwards) is type(found)
+        assert type(waited(polled[::-1])) is type(found)
         known = [song for shown in polled for song in shown]
-        is_done = bool(polled) and all(polled) and all(song.is_completed for song in known)
+        have_ended = bool(polled) and all(polled) and all(song.is_completed or song.is_failed for song in known)
+        is_done = have_ended and not is_listed and any(song.is_completed for song in known)
         assert isinstance(found, list) is is_done
     if isinstance(found, list):
-        assert [song["id"] for song in found] == list(dict.fromkeys(song.id for song in known))
+        assert [song["id"] for song in found] == list(dict.fromkeys(song.id for song in known if song.is_completed))
     elif found is None:
         assert now < deadline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from tests.unit.tasks.test_events_properties import through_json
             "user_id": st.none() | plain_text,
             "poll_interval": st.floats(0, 1e9),
             "deadline": st.floats(0, 1e12),
-            "max_failures": st.none() | st.integers(1, 9),
+            "is_tolerant": st.booleans(),
             "cancel_on_kill": st.booleans(),
         }
     )
@@ -32,3 +33,17 @@ def test_a_trigger_is_made_again_from_what_it_serializes(arguments: dict[str, An
     path, sent = RiffusionSongTrigger(**arguments).serialize()
     assert through_json(sent) == arguments
     assert RiffusionSongTrigger(**through_json(sent)).serialize() == (path, arguments)
+
+
+@pytest.mark.parametrize(("max_failures", "is_tolerant"), [(5, False), (None, True)])
+def test_a_trigger_of_version_0_1_0_goes_on(max_failures: int | None, is_tolerant: bool) -> None:
+    trigger = RiffusionSongTrigger(
+        ids=["a"],
+        riffusion_conn_id="c",
+        user_id=None,
+        poll_interval=1,
+        deadline=1,
+        max_failures=max_failures,
+        cancel_on_kill=True,
+    )
+    assert trigger.serialize()[1]["is_tolerant"] is is_tolerant
