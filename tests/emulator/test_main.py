@@ -22,7 +22,8 @@ def test_every_setting_is_an_option() -> None:
         *("--generation-seconds", "0.5", "--job-reply", "jobs", "--songs-per-job", "3", "--song-seconds", "1.5"),
         *("--final-status", "completed", "--moderated-word", "", "--failing-word", "oops", "--retry-after", "7"),
         *("--audio-reply", "url", "--stems-reply", "urls", "--missing-stems", "null", "--content-type", "audio/x"),
-        *("--files-url", "http://files.example"),
+        *("--files-url", "http://files.example", "--job-id-known", "no", "--songs-shown", "finished"),
+        *("--stagger-seconds", "0.25", "--appearance-delay-seconds", "2", "--cancelled-jobs", "dropped"),
     ]
     assert make_emulator(build_parser().parse_args(words)).settings == Settings(
         generation_seconds=0.5,
@@ -38,6 +39,11 @@ def test_every_setting_is_an_option() -> None:
         missing_stems="null",
         content_type="audio/x",
         files_url="http://files.example",
+        job_id_known="no",
+        songs_shown="finished",
+        stagger_seconds=0.25,
+        appearance_delay_seconds=2,
+        cancelled_jobs="dropped",
     )
     assert {f"--{field.name.replace('_', '-')}" for field in fields(Settings)} == {*words[::2]}
     assert make_emulator(build_parser().parse_args([])).settings == Settings()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate, Account, Settings, Song
 from airflow_provider_riffusion.emulator.server.response import RefusedError, iso_time
 
 
@@ -19,26 +19,30 @@ class Job:
     """
     A generation that runs or ran.
 
+    :param id: the job's id
+    :param first: how many songs of the same create request come before the first one of this job
+    :param started_monotonic: ``time.monotonic()`` at its start, in seconds
     :param seconds: seconds that the generation takes
     :param final_status: the status word that its songs end with
     :param reply: the create request's ``replyUrl`` and ``replyRef``, which only the vendor's job list shows [D]
     :param tracked: whether the vendor's job list shows it while it runs
     """
 
+    id: str
+    first: int
+    started_monotonic: float
     user_id: str
     seconds: float
     final_status: str
     song_ids: tuple[str, ...]
     reply: Mapping[str, str | None]
     tracked: bool = True
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _started_monotonic: float = field(default_factory=time.monotonic)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._started_monotonic
+        return time.monotonic() - self.started_monotonic
 
     @property
     def status(self) -> str:
@@ -86,6 +90,7 @@ class State:
             self._songs: dict[str, Song] = {}
             self._jobs: dict[str, Job] = {}
             self._job_of: dict[str, Job] = {}
+            self._creates: list[AcceptedCreate] = []
             self._used_cookies: set[int] = set()
             for song in songs:
                 self.add_song(song)
@@ -174,33 +179,40 @@ class State:
                 job.tracked = False
 
     def song(self, song_id: str, user_id: str | None = None) -> Song:
-        """Return one song of an account (None: of any) as it is now, or refuse with 404."""
+        """Return one shown song of an account (None: of any) as it is now, or refuse with 404."""
         with self._lock:
             song = self._songs.get(song_id)
-            if song is None or user_id not in (None, song.user_id):
+            if song is None or user_id not in (None, song.user_id) or not self._is_shown(song_id):
                 raise RefusedError(404, f"Song {song_id} not found")
             return self._now(song)
 
-    def songs(self, user_id: str | None = None) -> list[Song]:
-        """Return the songs of an account (None: of all) as they are now, newest first [?]."""
+    def songs(self) -> list[Song]:
+        """Return all songs as they are now, shown or not, newest first."""
         with self._lock:
-            songs = [self._now(song) for song in self._songs.values() if user_id in (None, song.user_id)]
+            songs = [self._now(song) for song in self._songs.values()]
         # Of songs with the same time, the one that was added last is the newest.
         songs.reverse()
         return sorted(songs, key=lambda song: song.created_at, reverse=True)
 
+    def page(self, user_id: str, offset: int, limit: int) -> list[Song]:
+        """Return a page of the shown songs of an account, newest first [?]."""
+        with self._lock:
+            songs = [song for song in self.songs() if song.user_id == user_id and self._is_shown(song.id)]
+            return songs[offset : offset + limit]
+
     def songs_of(self, handle: str, user_id: str) -> list[Song]:
         """
-        Return the song of that id, or the songs that the job of that id makes; refuse with 404 when there is
-        neither.
+        Return the shown song of that id, or the shown songs that the job of that id makes; refuse with 404 when
+        there is neither.
 
         :param handle: a song's or a job's id [D]
         :param user_id: the account
         """
         with self._lock:
             job = self._jobs.get(handle)
-            song_ids = job.song_ids if job is not None and job.user_id == user_id else ()
-            songs = [self._now(self._songs[song_id]) for song_id in song_ids if song_id in self._songs]
+            is_known = job is not None and job.user_id == user_id and self.settings.job_id_known == "yes"
+            ids = [song_id for song_id in job.song_ids if song_id in self._songs] if job and is_known else []
+            songs = [self._now(self._songs[song_id]) for song_id in ids if self._is_shown(song_id, by_job=True)]
             return songs or [self.song(handle, user_id)]
 
     def delete_song(self, song_id: str, user_id: str) -> None:
@@ -213,23 +225,40 @@ class State:
         job = self._job_of.get(song.id)
         return song if job is None else replace(song, status=job.status)
 
+    def _is_shown(self, song_id: str, *, by_job: bool = False) -> bool:
+        """
+        Return whether ``GET music`` shows a song by now; songs that no job makes are shown.
+
+        :param song_id: the song
+        :param by_job: whether the request names the job
+        """
+        job, settings = self._job_of.get(song_id), self.settings
+        if job is None:
+            return True
+        at_once = settings.songs_shown == "at-once" or (by_job and settings.songs_shown == "job-id")
+        stagger = settings.stagger_seconds * (job.first + job.song_ids.index(song_id))
+        return job.elapsed >= (0 if at_once else job.seconds) + settings.appearance_delay_seconds + stagger
+
     # --- jobs
 
-    def create(
-        self, account: Account, song: Song, *, max_jobs: int | None, fails: bool, reply: Mapping[str, str | None]
-    ) -> list[Job]:
+    @property
+    def creates(self) -> list[AcceptedCreate]:
+        """The create requests that were accepted, oldest first; a copy."""
+        with self._lock:
+            return list(self._creates)
+
+    def create(self, account: Account, song: Song, body: Mapping[str, Any], *, fails: bool) -> AcceptedCreate:
         """
-        Start to generate songs and return the jobs: one per song when the settings say ``jobs``, else one.
+        Start to generate songs, or refuse with 429 when the account has no slot left.
 
         :param account: the account that generates
         :param song: each song as it will be, but for its id
-        :param max_jobs: the create request's own limit on running jobs; None: the account's
+        :param body: the create request's body; its ``maxJobs`` goes before the account's
         :param fails: whether the songs end as failed
-        :param reply: the create request's ``replyUrl`` and ``replyRef``
         """
         with self._lock:
             settings = self.settings
-            limit = account.max_jobs if max_jobs is None else max_jobs
+            limit = body.get("maxJobs") or account.max_jobs
             running = sum(job.user_id == account.user_id for job in self.executing())
             if running >= limit:
                 raise RefusedError(
@@ -237,23 +266,28 @@ class State:
                     f"Account {account.user_id} runs {running} of {limit} jobs; wait 10 to 30 s and retry",
                     retry_after=settings.retry_after,
                 )
-            ids = [str(uuid.uuid4()) for _ in range(settings.songs_per_job)]
+            ids = tuple(str(uuid.uuid4()) for _ in range(settings.songs_per_job))
+            parts = [(song_id,) for song_id in ids] if settings.job_reply in ("jobs", "song-jobs") else [ids]
             jobs = [
                 Job(
+                    id=part[0] if settings.job_reply == "song-jobs" else str(uuid.uuid4()),
+                    first=number,
+                    started_monotonic=time.monotonic(),
                     user_id=account.user_id,
                     seconds=settings.generation_seconds,
                     final_status="failed" if fails else settings.final_status,
-                    song_ids=tuple(song_ids),
-                    reply=reply,
+                    song_ids=part,
+                    reply={name: body.get(name) for name in ("replyUrl", "replyRef")},
                 )
-                for song_ids in ([[song_id] for song_id in ids] if settings.job_reply == "jobs" else [ids])
+                for number, part in enumerate(parts)
             ]
             for job in jobs:
                 self._jobs[job.id] = job
                 for song_id in job.song_ids:
                     self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=job.started)
                     self._job_of[song_id] = job
-            return jobs
+            self._creates.append(AcceptedCreate(dict(body), tuple(job.id for job in jobs), ids))
+            return self._creates[-1]
 
     def executing(self) -> list[Job]:
         """Return the running jobs that the vendor's job list shows."""
@@ -261,9 +295,12 @@ class State:
             return [job for job in self._jobs.values() if job.executing]
 
     def stop_tracking(self, job_id: str) -> None:
-        """Free a job's slot; its songs are generated all the same [D]. Refuse with 404 when no such job runs."""
+        """Free a job's slot and drop its songs, if the settings say so; refuse with 404 when no such job runs."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not job.executing:
                 raise RefusedError(404, f"Job {job_id} not found")
             job.tracked = False
+            if self.settings.cancelled_jobs == "dropped":
+                for song_id in job.song_ids:
+                    self._songs.pop(song_id, None)

@@ -21,7 +21,7 @@ from airflow_provider_riffusion.emulator.server.response import (
 
 #: The faults and what each does; the words in double backquotes are fields of :class:`Fault`.
 FAULTS = {
-    "status": "answers ``status`` at once; the request is not carried out",
+    "status": "answers ``status``; the request is not carried out, unless ``carried_out`` says so",
     "reset": "resets the connection (RST) before the head, or after ``after_bytes`` of body",
     "truncate": "closes the connection after ``after_bytes`` of body",
     "stall": "silent for ``seconds`` before the head, or after ``after_bytes`` of body, then goes on",
@@ -60,6 +60,7 @@ class Fault:
         ``json-text-code``, ``html``, ``empty`` or ``moderation``
     :param message: for ``status`` and ``json-error``, text of the error; None: a plausible one
     :param retry_after: for ``status``, value of a ``Retry-After`` header, sent as it is
+    :param carried_out: for faults that answer something else: whether the request is carried out first
     :param after_bytes: bytes of body before the fault; None for ``truncate`` and ``gzip-cut``: half of the
         body
     :param seconds: for ``stall``; None: until the emulator stops
@@ -78,6 +79,7 @@ class Fault:
     body: str = "json"
     message: str | None = None
     retry_after: str | None = None
+    carried_out: bool = False
     after_bytes: int | None = None
     seconds: float | None = None
     bytes_per_second: float | None = None
@@ -128,7 +130,12 @@ class Fault:
 
 
 _INTEGERS = dict.fromkeys(("times", "status", "after_bytes"), int)
-_NUMBERS: dict[str, Callable[[Any], Any]] = {**_INTEGERS, "seconds": float, "bytes_per_second": float}
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **_INTEGERS,
+    "seconds": float,
+    "bytes_per_second": float,
+    "carried_out": {"true": True, "false": False}.__getitem__,
+}
 
 
 def fault_from_mapping(values: Mapping[str, Any]) -> Fault:
@@ -147,9 +154,10 @@ def fault_from_mapping(values: Mapping[str, Any]) -> Fault:
     for name, value in values.items():
         if value is not None and not isinstance(value, bool):
             try:
-                converted[name] = _NUMBERS.get(name, str)(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} is a number, not {value!r}") from None
+                converted[name] = _CONVERSIONS.get(name, str)(value)
+            except (TypeError, ValueError, KeyError):
+                kind = "true or false" if name == "carried_out" else "a number"
+                raise ValueError(f"{name} is {kind}, not {value!r}") from None
     return Fault(**converted)
 
 
