@@ -78,6 +78,14 @@ class Endpoints(Service):
         return query.get("id")
 
     def answer(self, request: Request) -> Response:
+        try:
+            return self._answer(request)
+        except RefusedError as refusal:
+            if refusal.status != 404 or self._state.settings.not_found_body == "json":
+                raise
+            return error_response(404, "", body="html")
+
+    def _answer(self, request: Request) -> Response:
         if request.path.startswith(FILES_PREFIX):
             return self._file(request)
         if request.path != PREFIX and not request.path.startswith(f"{PREFIX}/"):
@@ -303,8 +311,7 @@ def _song_json(song: Song, base_url: str) -> dict[str, Any]:
         "lyrics": song.lyrics,
         "title": song.title,
         "sound": song.sound,
-        "topic": None,
-        "image_id": None,
+        **dict.fromkeys(("topic", "image_id", "image_url", "audio_upload_id")),
         # What a song shows before it is done is [?].
         "duration_s": song.duration_s if song.done else None,
         "privacy": "private",
@@ -313,6 +320,4 @@ def _song_json(song: Song, base_url: str) -> dict[str, Any]:
         "status": song.status,
         "download_url": file_url(base_url, song, "m4a") if song.done else None,
         "share_url": f"https://www.riffusion.com/song/{song.id}",
-        "image_url": None,
-        "audio_upload_id": None,
     }

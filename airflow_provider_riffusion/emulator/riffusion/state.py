@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate, Account, Settings, Song
@@ -108,29 +109,19 @@ class State:
             return list(self._accounts.values())
 
     def account(self, user_id: str | None) -> Account:
-        """
-        Return the account that a request means, or refuse the request as the service does.
-
-        :param user_id: the request's ``user_id``; needed when several accounts are configured [D]
-        """
+        """Return the account of a request's ``user_id``, needed with several accounts [D], or refuse the request."""
         with self._lock:
             if not self._accounts:
                 raise RefusedError(404, "No accounts configured")
-            if user_id:
-                if user_id not in self._accounts:
-                    raise RefusedError(404, f"Account {user_id} not found")
-                return self._accounts[user_id]
-            if len(self._accounts) > 1:
+            if not user_id and len(self._accounts) > 1:
                 raise RefusedError(400, "Parameter user_id is required when multiple accounts configured")
-            return next(iter(self._accounts.values()))
+            user_id = user_id or next(iter(self._accounts))
+            if user_id not in self._accounts:
+                raise RefusedError(404, f"Account {user_id} not found")
+            return self._accounts[user_id]
 
     def set_account_error(self, user_id: str, error: str | None) -> Account:
-        """
-        Break or repair an account; KeyError when there is none of that name.
-
-        :param user_id: the account
-        :param error: the error that ``GET accounts`` shows; None: the account works again
-        """
+        """Break an account with the error that ``GET accounts`` shows, or repair it (None); KeyError without it."""
         with self._lock:
             self._accounts[user_id] = replace(self._accounts[user_id], error=error)
             return self._accounts[user_id]
@@ -152,10 +143,8 @@ class State:
             # The longest name first: "user-1" is also a part of "user-10".
             named = sorted((name for name in self._accounts if name in cookie), key=len, reverse=True)
             broken = [name for name, account in self._accounts.items() if account.error is not None]
-            number = len(self._accounts) + 1
-            while f"user-{number}" in self._accounts:
-                number += 1
-            user_id = [*named, *broken, f"user-{number}"][0]
+            names = (f"user-{number}" for number in itertools.count(1 + len(self._accounts)))
+            user_id = [*named, *broken, next(name for name in names if name not in self._accounts)][0]
             old = self._accounts.get(user_id, Account(user_id))
             self._accounts[user_id] = Account(user_id, max_jobs or old.max_jobs)
             return self._accounts[user_id]
@@ -195,25 +184,34 @@ class State:
         return sorted(songs, key=lambda song: song.created_at, reverse=True)
 
     def page(self, user_id: str, offset: int, limit: int) -> list[Song]:
-        """Return a page of the shown songs of an account, newest first [?]."""
+        """Return a page of the shown songs of an account, and change the library if the settings say so."""
         with self._lock:
+            settings = self.settings
             songs = [song for song in self.songs() if song.user_id == user_id and self._is_shown(song.id)]
-            return songs[offset : offset + limit]
+            newest, songs = songs[:1], _with_times(songs, settings.library_times)
+            match settings.library_order:
+                case "oldest-first":
+                    songs.reverse()
+                case "by-id":
+                    songs.sort(key=lambda song: song.id)
+                case "by-title":
+                    songs.sort(key=lambda song: song.title)
+            page = songs[offset : offset + min(limit, settings.page_limit)]
+            for song in newest if page else ():
+                if settings.library_changes in ("deletes", "both"):
+                    del self._songs[song.id]
+                if settings.library_changes in ("adds", "both"):
+                    created_at = song.created_at + timedelta(seconds=1)
+                    self.add_song(replace(song, id=str(uuid.uuid4()), status="complete", created_at=created_at))
+            return page
 
     def songs_of(self, handle: str, user_id: str) -> list[Song]:
-        """
-        Return the shown song of that id, or the shown songs that the job of that id makes; refuse with 404 when
-        there is neither.
-
-        :param handle: a song's or a job's id [D]
-        :param user_id: the account
-        """
+        """Return the shown song, or the shown songs of the job, of that id [D], or refuse with 404."""
         with self._lock:
-            job = self._jobs.get(handle)
-            is_known = job is not None and job.user_id == user_id and self.settings.job_id_known == "yes"
-            ids = [song_id for song_id in job.song_ids if song_id in self._songs] if job and is_known else []
-            songs = [self._now(self._songs[song_id]) for song_id in ids if self._is_shown(song_id, by_job=True)]
-            return songs or [self.song(handle, user_id)]
+            job = self._jobs.get(handle) if self.settings.job_id_known == "yes" else None
+            ids = job.song_ids if job is not None and job.user_id == user_id else ()
+            songs = [self._songs[each] for each in ids if each in self._songs and self._is_shown(each, by_job=True)]
+            return [self._now(song) for song in songs] or [self.song(handle, user_id)]
 
     def delete_song(self, song_id: str, user_id: str) -> None:
         """Delete a song of an account, or refuse with 404."""
@@ -284,7 +282,8 @@ class State:
             for job in jobs:
                 self._jobs[job.id] = job
                 for song_id in job.song_ids:
-                    self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=job.started)
+                    created_at = job.started + timedelta(milliseconds=ids.index(song_id))
+                    self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=created_at)
                     self._job_of[song_id] = job
             self._creates.append(AcceptedCreate(dict(body), tuple(job.id for job in jobs), ids))
             return self._creates[-1]
@@ -304,3 +303,19 @@ class State:
             if self.settings.cancelled_jobs == "dropped":
                 for song_id in job.song_ids:
                     self._songs.pop(song_id, None)
+
+
+def _with_times(songs: list[Song], times: str) -> list[Song]:
+    """Return songs, newest first, with the times that ``library_times`` says."""
+    step = timedelta(milliseconds=1 if times == "inverted" else 0)
+    if times == "exact":
+        return songs
+    changed: list[Song] = []
+    start = shown = datetime.min.replace(tzinfo=UTC)
+    for song in reversed(songs):
+        if song.created_at - start > timedelta(minutes=1):
+            start = shown = song.created_at
+        else:
+            shown -= step
+        changed.append(replace(song, created_at=shown))
+    return changed[::-1]

@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             entry, fault = log_entry(request, server.service.token), None
             is_control = request.path.startswith(CONTROL_PREFIX)
             if not is_control:
-                server.request_log.add(entry)
+                server.request_log.append(entry)
                 fault = server.faults.take(request)
             try:
                 Delivery(self, fault, entry, server.stopping).send(self._response(request, body_error, fault))

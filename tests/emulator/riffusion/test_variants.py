@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_riffusion.emulator import AcceptedCreate, Emulator
+from airflow_provider_riffusion.emulator import AcceptedCreate, Emulator, Song, example_songs
 from airflow_provider_riffusion.emulator.riffusion import state
 from tests.emulator.support import SONG, call, create, download, refused
 
@@ -167,3 +170,88 @@ def test_a_job_that_ends_frees_its_slot(emulator: Emulator, clock: Callable[[flo
     clock(30)
     assert create(emulator).status_code == 200
     assert len(emulator.accepted_creates) == 4
+
+
+def library(emulator: Emulator, **params: Any) -> list[dict[str, Any]]:
+    songs: list[dict[str, Any]] = call(emulator, "GET", "music", params={"limit": 100, **params}).json()
+    return songs
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [("newest-first", "bca"), ("oldest-first", "acb"), ("by-id", "abc"), ("by-title", "cba")],
+)
+def test_what_the_library_is_sorted_by(order: str, expected: str) -> None:
+    start = SONG.created_at
+    songs = [
+        Song(id="a", title="Three", created_at=start),
+        Song(id="b", title="Second", created_at=start + timedelta(hours=2)),
+        Song(id="c", title="First", created_at=start + timedelta(hours=1)),
+    ]
+    with Emulator(songs=songs, library_order=order) as emulator:
+        assert [song["id"] for song in library(emulator)] == list(expected)
+        assert [song["id"] for song in library(emulator, offset=1, limit=1)] == [expected[1]]
+
+
+@pytest.mark.parametrize(("times", "difference_ms"), [("exact", 1), ("equal", 0), ("inverted", -1)])
+def test_times_of_the_songs_of_one_create_request(emulator: Emulator, times: str, difference_ms: int) -> None:
+    emulator.configure(library_times=times, songs_per_job=3)
+    create(emulator)
+    newest, middle, oldest, old = (datetime.fromisoformat(song["created_at"]) for song in library(emulator))
+    assert newest - middle == middle - oldest == timedelta(milliseconds=difference_ms)
+    assert old == SONG.created_at
+
+
+def test_times_of_example_songs() -> None:
+    with Emulator(songs=example_songs(6), library_times="inverted") as emulator:
+        times = [datetime.fromisoformat(song["created_at"]) for song in library(emulator)]
+    assert [(one - other).total_seconds() for one, other in pairwise(times)] == [-0.001, 120.001] * 2 + [-0.001]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ("none", ["5", "4", "3", "2", "1", "0"]),
+        ("deletes", ["5", "4", "2", "1"]),
+        ("both", ["5", "4", "3", "2", "1", "0"]),
+    ],
+)
+def test_the_library_changes_while_it_is_paged(changes: str, expected: list[str]) -> None:
+    songs = [replace(song, id=str(number)) for number, song in enumerate(example_songs(6))]
+    with Emulator(songs=songs, library_changes=changes) as emulator:
+        pages = [library(emulator, offset=offset, limit=2) for offset in (0, 2, 4)]
+        assert [song["id"] for page in pages for song in page] == expected
+        assert library(emulator, offset=50) == []
+        assert len(emulator.songs) == (4 if changes == "deletes" else 6)
+
+
+def test_songs_are_added_at_the_top_while_the_library_is_paged() -> None:
+    songs = [replace(song, id=str(number)) for number, song in enumerate(example_songs(4))]
+    with Emulator(songs=songs, library_changes="adds") as emulator:
+        pages = [[song["id"] for song in library(emulator, offset=offset, limit=2)] for offset in (0, 2, 4)]
+        assert pages == [["3", "2"], ["2", "1"], ["1", "0"]]
+        assert len(emulator.songs) == 7
+
+
+def test_a_page_has_a_limit_of_its_own() -> None:
+    with Emulator(songs=example_songs(12), page_limit=5) as emulator:
+        assert [len(library(emulator, offset=offset)) for offset in (0, 5, 10, 15)] == [5, 5, 2, 0]
+        assert len(library(emulator, limit=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "music?id=unknown"),
+        ("GET", "music/download?id=unknown&download_format=mp3"),
+        ("DELETE", "scheduler/unknown"),
+        ("GET", "unknown"),
+        ("GET", "../unknown"),
+    ],
+)
+def test_a_404_of_a_proxy(emulator: Emulator, method: str, path: str) -> None:
+    emulator.configure(not_found_body="html")
+    response = call(emulator, method, path)
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert refused(call(emulator, "GET", "music?limit=0"), 400)

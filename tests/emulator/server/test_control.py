@@ -30,6 +30,18 @@ def test_bad_faults(emulator: Emulator, body: Any) -> None:
     assert control(emulator, "GET", "faults").json() == []
 
 
+@pytest.mark.parametrize("body", [{"times": 2}, {"drip": 1000}])
+def test_the_error_of_a_bad_fault_shows_a_good_one(emulator: Emulator, body: Any) -> None:
+    assert '{"what": "drip"}' in refused(control(emulator, "POST", "faults", json=body), 400)
+
+
+def test_a_retry_after_is_a_number_or_a_text(emulator: Emulator) -> None:
+    emulator.fault("status", status=429, retry_after=30, times=1)
+    assert download(emulator).headers["Retry-After"] == "30"
+    assert control(emulator, "POST", "faults", json={"status": 429, "retry_after": 30}).status_code == 201
+    assert download(emulator).headers["Retry-After"] == "30"
+
+
 def test_accounts(emulator: Emulator) -> None:
     assert control(emulator, "POST", "accounts/user-1/break").status_code == 200
     assert download(emulator).status_code == 596
