@@ -7,6 +7,7 @@ AIRFLOW ?=
 ifeq ($(AIRFLOW),)
 VENV := .venv
 CONSTRAINTS := constraints.txt
+COVERAGE := --cov --cov-report=term
 else
 VENV := .venv-$(AIRFLOW)
 CONSTRAINTS := tests/constraints-$(AIRFLOW).txt
@@ -37,7 +38,7 @@ demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled e
 	@$(BIN)/python -m tests.programs.demo
 
 test: lint  ## Everything on this machine: lint, then all tests in parallel, and coverage.
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) $(COVERAGE)
 
 lint: $(VENV)/.installed-test  ## Check style, format and types.
 	$(BIN)/ruff check .

@@ -113,7 +113,8 @@ def group_of(nodeid: str) -> str:
     """Return the group of a test; most tests are alone in theirs."""
     path, _, name = nodeid.partition("::")
     if path.startswith("tests/airflow/") or path == "tests/stores/test_dags.py":
-        return "Airflow's database"
+        # Each process has a database of its own; the runs of one test function share what its first run has imported.
+        return f"Airflow's database: {name.partition('[')[0]}"
     if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs)\b", name)):
         return f"the store {store[1]} and its worker"
     if path == "tests/integration/test_fault_matrix.py":

