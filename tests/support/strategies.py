@@ -105,7 +105,8 @@ def check_error(error: RiffusionError) -> None:
 
 def check_text(text: str) -> None:
     assert len(text) < MAX_ERROR_LENGTH
-    assert text.isprintable(), ascii(text)
+    # Only the line breaks between what is wrong and what to do are there.
+    assert all(line.isprintable() for line in text.split("\n")), ascii(text)
 
 
 def check_json(value: object, *, max_length: int = 10_000) -> None:

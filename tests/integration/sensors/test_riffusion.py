@@ -101,15 +101,23 @@ def test_a_trigger_that_times_out_or_breaks_ends_as_airflow_means_it(emulator: E
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_sensors_timeout_names_song_status_and_failure(emulator: Emulator, deferrable: bool) -> None:
+def test_a_sensors_timeout_names_song_status_and_failure(
+    emulator: Emulator, connect: Callable[..., None], deferrable: bool
+) -> None:
     emulator.add_song(Song("song", status="queued"))
-    emulator.fault("status", status=503, path="music/", retry_after="0.1", after=2)
-    sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, timeout=0.3, deferrable=deferrable)
-    with pytest.raises(AirflowSensorTimeout, match="(?s)song song is 'queued'.*HTTP 503"):
-        try:
-            sensor.execute({})
-        except TaskDeferred as deferral:
-            sensor.execute_complete({}, run_trigger(trigger_of(deferral)))
+
+    def fail(_: str) -> None:
+        if emulator.count() == 2:
+            emulator.fault("status", status=503)
+
+    sensor = RiffusionSongSensor(task_id="t", song_id="song", poke_interval=0.05, timeout=0.5, deferrable=deferrable)
+    with relaying(emulator, after=fail) as front:
+        connect(front.url, emulator.token)
+        with pytest.raises(AirflowSensorTimeout, match="(?s)song song is 'queued'.*HTTP 503"):
+            try:
+                sensor.execute({})
+            except TaskDeferred as deferral:
+                sensor.execute_complete({}, run_trigger(trigger_of(deferral)))
 
 
 def test_a_sensor_in_reschedule_mode_waits_over_any_number_of_failures(emulator: Emulator) -> None:
