@@ -114,7 +114,7 @@ def group_of(nodeid: str) -> str:
     path, _, name = nodeid.partition("::")
     if path.startswith("tests/airflow/") or path == "tests/stores/test_dags.py":
         return "Airflow's database"
-    if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs)\b", name)):
+    if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs|sftp)\b", name)):
         return f"the store {store[1]} and its worker"
     if path == "tests/integration/test_fault_matrix.py":
         return "the processes of the fault matrix"

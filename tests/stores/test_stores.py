@@ -125,7 +125,9 @@ def test_a_store_that_breaks_keeps_the_old_file(
         connect_store("breaking", bucket.connection(endpoint))
         with pytest.raises(RiffusionStorageError, match="the store failed"):
             download(song_id, "wav", f"{bucket_url(bucket, 'breaking')}/{prefix}")
-    assert bucket.objects(prefix) == {"long.wav": b"old"}
+    objects = bucket.objects(prefix)
+    # Over a connection that is lost nothing can be removed; the task's next try does that on an SFTP server.
+    assert (visible(objects) if bucket.name == "sftp" else objects) == {"long.wav": b"old"}
     assert bucket.unfinished() == []
     assert left_in_spools() == []
 
@@ -193,6 +195,8 @@ def test_memory_for_stems_is_at_most_three_times_the_document(
 
 
 def test_a_missing_bucket_ends_the_task_before_the_download(bucket: Bucket, emulator: Emulator) -> None:
+    if bucket.name == "sftp":
+        pytest.skip("an SFTP server has no buckets, and a missing folder is made")
     with pytest.raises(RiffusionConfigurationError, match="there is no bucket or container 'missing'; create it"):
         download(emulator.songs[0].id, "mp3", f"{bucket_url(bucket, name='missing')}/songs")
     assert emulator.requests == []
@@ -309,6 +313,25 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
         f"the song was stored already; nothing partial; {len(store.unfinished())} unfinished uploads left"
     )
     assert killed == kills
+
+
+def test_a_kill_during_the_upload_leaves_nothing_under_the_final_name(
+    bucket: Bucket, emulator: Emulator, storage_path: str, prefix: str, downloads: Worker
+) -> None:
+    if bucket.name != "sftp":
+        pytest.skip("only on an SFTP server can a part of a file be seen")
+    song_id = emulator.add_song(Song("long", duration_s=100 * 10**6 / WAV_BYTES_PER_SECOND)).id
+    parameters: dict[str, Any] = {"song_id": song_id, "download_format": "wav", "storage_path": storage_path}
+    pid = downloads.start(**parameters)
+    while not any(bucket.objects(prefix).values()):
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    assert downloads.end(pid).code == -signal.SIGKILL
+    found = bucket.objects(prefix)
+    assert found
+    assert visible(found) == {}
+    assert downloads.run(**parameters).code == 0
+    assert bucket.objects(prefix) == whole(emulator, song_id, "wav")
 
 
 @pytest.mark.parametrize("download_format", ["wav", "stems"])
