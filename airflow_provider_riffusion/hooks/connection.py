@@ -86,7 +86,7 @@ class _Reader:
     def _shown(self, value: object) -> str:
         # A user who writes the token into the wrong field must not read it in a log.
         settings = TransportSettings(base_url="", token=self.token)
-        return "(hidden)" if settings.holds_token(str(value)) else shown_value(value)
+        return "(hidden)" if settings.holds_secret(str(value)) else shown_value(value)
 
 
 def _text(value: Any) -> str:

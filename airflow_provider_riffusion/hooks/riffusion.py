@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
@@ -196,14 +196,13 @@ class RiffusionHook(BaseHook):
         user_id = self._user_id(parameters.get("user_id"))
         return self.create(requests.compose_request({"prompts": prompts, **parameters, "user_id": user_id}))
 
-    def create(self, request: Request, *, unless: Callable[[], bool] | None = None) -> list[str]:
+    def create(self, request: Request) -> list[str]:
         """
         Send a create request, once; see :meth:`create_prompt`.
 
         :param request: the request
-        :param unless: is called after connecting; when it returns True, nothing is sent
         """
-        return self._client.send_json(request, responses.parse_created, unless=unless)
+        return self._client.send_json(request, responses.parse_created)
 
     def generate_lyrics(self, prompt: str, *, lyrics: str | None = None, user_id: str | None = None) -> str:
         """

@@ -128,7 +128,7 @@ class CreateOnce:
         request = build(create.reference)
         state.save_create(create)
         try:
-            handles = self.hook.create(request, unless=lambda: self.is_killed)
+            handles = self.hook.create(request)
         except RiffusionError as error:
             if not may_have_created(error):
                 state.forget_create()

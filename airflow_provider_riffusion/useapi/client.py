@@ -49,16 +49,15 @@ class UseapiClient:
         """Send a GET whose response is JSON; see :meth:`get`."""
         return parse(self.get(request, _reader_of_json(request), attempts=attempts), request)
 
-    def send_json(self, request: Request, parse: Parse[T], *, unless: Callable[[], bool] | None = None) -> T:
+    def send_json(self, request: Request, parse: Parse[T]) -> T:
         """
         Send a request that changes something, once.
 
         :param request: the request
         :param parse: makes the result from the JSON of a response with a 2xx status
-        :param unless: is called after connecting; when it returns True, nothing is sent
         """
         read = _of_good_response(request, _reader_of_json(request))
-        return parse(self._client.send(request, read, unless=unless), request)
+        return parse(self._client.send(request, read), request)
 
     def delete(self, request: Request, *, timeout: float | None = None) -> bool:
         """

@@ -55,8 +55,9 @@ def test_a_removed_spool_cannot_be_published(tmp_path: Path) -> None:
 
 def test_a_download_whose_spool_was_removed_says_so_and_speaks_of_no_disk(tmp_path: Path) -> None:
     removed = "'song' was not stored: its spool in .* was removed, as a kill does.$"
-    with pytest.raises(RiffusionStorageError, match=removed), local(tmp_path).spool("song") as spool:
-        spool.remove()
+    spool = local(tmp_path).spool("song")
+    spool.remove()
+    with pytest.raises(RiffusionStorageError, match=removed), spool:
         (spool.path / "song").touch()
 
 
