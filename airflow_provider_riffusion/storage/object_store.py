@@ -40,6 +40,7 @@ class ObjectStore:
 
     def __init__(self, location: StorageLocation) -> None:
         self._location = location
+        self.conn_id = location.conn_id
         # On an SFTP server everything is in one tree, and a missing folder is made.
         self._is_bucket_checked = location.kind == SFTP
         with self._errors():
@@ -130,8 +131,8 @@ class ObjectStore:
             # URLs in the text carry signatures in their query: strip it, and do not chain the original error, which
             # holds them, too.
             said = printable(re.sub(r"\?[^\s'\"]*", "?…", said), 300)
-            if _is_refusal(error, self._location.conn_id):
-                remedy = f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}"
+            if _is_refusal(error, self.conn_id):
+                remedy = f"the store refused ({said}); check the bucket and the connection {self.conn_id!r}"
                 raise wrong_path(self.path(), remedy) from None
             raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from None
 

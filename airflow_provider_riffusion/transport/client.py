@@ -163,9 +163,10 @@ class Client:
         if self._aborted.is_set():
             watchdog.abort()
         try:
-            with translated_errors(shown(url), watchdog=watchdog), watchdog.current():
+            with translated_errors(shown(url), watchdog=watchdog):
                 # Session.send would read the whole body of a redirect into memory, however long it is.
-                response = session.get_adapter(url).send(prepared, timeout=timeout or settings.timeout, **options)
+                send = session.get_adapter(url).send
+                response = watchdog.run(send, prepared, timeout=timeout or settings.timeout, **options)
             with response:
                 yield response, watchdog
         finally:

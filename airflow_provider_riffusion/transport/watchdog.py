@@ -5,17 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema
 from urllib3.connection import HTTPConnection
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+
+T = TypeVar("T")
 
 
 class Watchdog:
@@ -62,14 +64,11 @@ class Watchdog:
         """Stop watching."""
         self._stopped.set()
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make this the watchdog of what the thread sends; a signal handler may send something in the meantime."""
-        token = _CURRENT.set(self)
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
+    def run(self, send: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function that sends requests, and watch those; a signal handler's have a watchdog of their own."""
+        context = copy_context()
+        context.run(_CURRENT.set, self)
+        return context.run(send, *args, **kwargs)
 
     def _bite(self) -> None:
         self.has_bitten = True

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_riffusion.emulator import Emulator, Song
 from airflow_provider_riffusion.exceptions import (
@@ -48,6 +49,7 @@ def whole(emulator: Emulator, song_id: str, download_format: str, name: str | No
     """Tell the files of a download, without a manifest."""
     name = name or f"{song_id}.{download_format}"
     if download_format != "stems":
+        name = name if "." in name else f"{name}.{download_format}"
         return {name: emulator.audio(song_id, download_format)}
     return {f"{name}/{stem}.m4a": content for stem, content in emulator.stems(song_id).items()}
 
@@ -77,6 +79,9 @@ def test_a_song_arrives_byte_for_byte(
     objects = store.objects(prefix)
     assert without_manifests(objects) == whole(emulator, song_id, download_format)
     assert result["path"].endswith(f"/{prefix}/{song_id}.{download_format}")
+    read = result["files"][0]["path"] if download_format == "stems" else result["path"]
+    content = ObjectStoragePath(read, conn_id=result["storage_conn_id"]).read_bytes()
+    assert content in without_manifests(objects).values()
     if download_format == "stems":
         manifest = json.loads(objects[f"{song_id}.stems/manifest.json"])
         assert {file["path"]: file["size"] for file in manifest["files"]} == {
@@ -92,7 +97,7 @@ def test_if_exists(store: Store, emulator: Emulator, storage_path: str, prefix: 
 
     skipped = download(new, download_format, storage_path, file_name="song", if_exists="skip")
     assert skipped["skipped"]
-    with pytest.raises(RiffusionFileExistsError, match="song exists already, and if_exists is 'fail'"):
+    with pytest.raises(RiffusionFileExistsError, match=r"song[.\w]* exists already, and if_exists is 'fail'"):
         download(new, download_format, storage_path, file_name="song", if_exists="fail")
     assert emulator.requests == []
     assert without_manifests(store.objects(prefix)) == whole(emulator, old, download_format, "song")

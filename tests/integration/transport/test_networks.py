@@ -151,7 +151,7 @@ def test_the_password_of_a_proxy_is_in_no_error() -> None:
     with serve(echo) as server:
         for scheme in ("http", "socks5"):
             way = f"{scheme}://someone:hunter2-hunter2@127.0.0.1:{server.port}"
-            through = client("https://api.example", proxies={"https": way})
+            through = client("https://api.example", proxies={"https": way}, timeout=0.5)
             with pytest.raises(RiffusionConnectionError) as caught:
                 through.get(GET, read, attempts=1)
             assert "hunter2" not in str(caught.value) + repr(through.settings)
