@@ -87,12 +87,12 @@ $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3]' --group test
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks]' --group test
 	@touch $@
 
 $(VENV)/.installed-stores: $(VENV)/.installed-test
 	@echo "Installing the providers of Azure, GCS and SFTP into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,azure,gcs,sftp]' --group stores
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks,azure,gcs,sftp]' --group stores
 	@touch $@
 
 # Azurite is Microsoft's own emulator of Azure Blob Storage, and exists only as a package for Node.js.
