@@ -16,8 +16,8 @@ MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-i
 endif
 
 BIN := $(VENV)/bin
-# The stores that test-stores uses: any of local, s3, azure (which needs npm) and gcs.
-STORES ?= local,s3,azure,gcs
+# The stores that test-stores uses: any of local, s3, azure (which needs npm), gcs and sftp.
+STORES ?= local,s3,azure,gcs,sftp
 # How many downloads of each kind test-stores kills in each store.
 KILLS ?= 50
 # How many downloads the soak makes, at most Airflow's max_map_length of 1024.
@@ -48,7 +48,7 @@ lint: $(VENV)/.installed-test  ## Check style, format and types.
 unit: $(VENV)/.installed-test  ## Only the tests without a socket.
 	$(PYTEST) tests/unit
 
-test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure and GCS servers on this machine, and kill KILLS downloads.
+test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure, GCS and SFTP servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
 
 reliability: $(VENV)/.installed-test  ## Run every fault through every operation, and write RELIABILITY.md anew.
@@ -88,12 +88,12 @@ $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3]' --group test
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks]' --group test
 	@touch $@
 
 $(VENV)/.installed-stores: $(VENV)/.installed-test
-	@echo "Installing the providers of Azure and GCS into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,azure,gcs]' --group stores
+	@echo "Installing the providers of Azure, GCS and SFTP into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks,azure,gcs,sftp]' --group stores
 	@touch $@
 
 # Azurite is Microsoft's own emulator of Azure Blob Storage, and exists only as a package for Node.js.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 _VENDORS_PAGE = "https://useapi.net/docs/api-riffusion-v1"
-#: Of the extras in the connection form: label, type and description.
-_FIELDS = {
+#: Of the extras of a connection, all of which the form shows: label, type and description.
+EXTRAS = {
     "user_id": ("Account (user_id)", "string", "Needed when several accounts are configured."),
     "storage_path": ("Storage path", "string", "Default folder for downloads: an absolute path or a URL."),
     "timeout": ("Timeout", "number", "Seconds, for connecting and for each read; 60."),
@@ -14,6 +14,9 @@ _FIELDS = {
     "low_speed_time": ("Low speed time", "number", "Seconds below the limit after which it is aborted; 60."),
     "verify": ("Verify TLS", "string", "true, false, or the path of a CA bundle."),
     "allow_http": ("Allow plain http", "boolean", "The token then crosses the network unencrypted."),
+    "proxies": ("Proxies", "string", 'A URL, or JSON: {"https": "socks5h://127.0.0.1:1080"}.'),
+    "cert": ("Client certificate", "string", "A path, or JSON: [certificate, key]."),
+    "headers": ("Headers", "string", 'For a gateway, as JSON: {"X-Api-Key": "..."}; kept secret.'),
 }
 
 
@@ -50,7 +53,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
                 "conn-fields": {
                     name: {"label": label, "description": description, "schema": {"type": [kind, "null"]}}
-                    for name, (label, kind, description) in _FIELDS.items()
+                    for name, (label, kind, description) in EXTRAS.items()
                 },
             }
         ],

@@ -115,7 +115,7 @@ def group_of(nodeid: str) -> str:
     if path.startswith("tests/airflow/") or path == "tests/stores/test_dags.py":
         # Each process has a database of its own; the runs of one test function share what its first run has imported.
         return f"Airflow's database: {name.partition('[')[0]}"
-    if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs)\b", name)):
+    if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs|sftp)\b", name)):
         return f"the store {store[1]} and its worker"
     if path == "tests/integration/test_fault_matrix.py":
         return "the processes of the fault matrix"

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.get_provider_info import EXTRAS
 from airflow_provider_riffusion.parameters import Rule, boolean, is_line, positive, wrong
-from airflow_provider_riffusion.safe_text import shown_value
+from airflow_provider_riffusion.safe_text import printable, shown_value
 from airflow_provider_riffusion.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+log = logging.getLogger(__name__)
+
 DEFAULT_BASE_URL = "https://api.useapi.net"
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_PROXIED = re.compile(r"(https?|all)(://[^/]+)?")
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_HEADER_NAME = re.compile(r"(?!authorization$)[!#$%&'*+.^_`|~\w-]+", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +39,12 @@ class ConnectionSettings(TransportSettings):
 
     :param user_id: account for requests that name none
     :param storage_path: default folder for downloads
+    :param warning: what is odd about the connection, and empty when nothing is
     """
 
     user_id: str | None = None
     storage_path: str | None = None
+    warning: str = ""
 
     @classmethod
     def of(cls, connection: Connection) -> ConnectionSettings:
@@ -54,7 +63,7 @@ class ConnectionSettings(TransportSettings):
         if not _TOKEN.fullmatch(token):
             remedy = "put the useapi.net API token there, without spaces or line breaks"
             raise reader.wrong("password", token, remedy, shown="(hidden)" if token else "(empty)")
-        return cls(
+        settings = cls(
             base_url=_base_url(connection, reader),
             token=token,
             user_id=reader.optional("user_id", _LINE, None),
@@ -63,7 +72,16 @@ class ConnectionSettings(TransportSettings):
             low_speed_limit=reader.optional("low_speed_limit", _POSITIVE, cls.low_speed_limit),
             low_speed_time=reader.optional("low_speed_time", _POSITIVE, cls.low_speed_time),
             verify=reader.optional("verify", _VERIFY, cls.verify),
+            proxies=reader.optional("proxies", _PROXIES, {}, is_secret=True),
+            cert=reader.optional("cert", _CERT, cls.cert),
+            headers=reader.optional("headers", _HEADERS, {}, is_secret=True),
         )
+        # The names are shown, and a user may have written a secret there, too.
+        unknown = settings.hide_token(", ".join(sorted(reader.extras.keys() - EXTRAS)))
+        if unknown:
+            unknown = f"extras that are unknown and have no effect: {printable(unknown, 200)}"
+            log.warning("Connection %r: %s", connection.conn_id, unknown)
+        return replace(settings, warning=unknown)
 
 
 @dataclass(frozen=True)
@@ -74,11 +92,12 @@ class _Reader:
     extras: Mapping[str, Any]
     token: str = field(repr=False)
 
-    def optional(self, name: str, of: Rule, default: Any) -> Any:
+    def optional(self, name: str, of: Rule, default: Any, *, is_secret: bool = False) -> Any:
         value = self.extras.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
             return default
-        return of.check(f"Connection {self.conn_id!r}: extra {name}", value, self._shown)
+        shown = (lambda _: "(hidden)") if is_secret else self._shown
+        return of.check(f"Connection {self.conn_id!r}: extra {name}", value, shown)
 
     def wrong(self, name: str, value: object, remedy: str, *, shown: str | None = None) -> RiffusionConfigurationError:
         return wrong(f"Connection {self.conn_id!r}: {name}", shown or self._shown(value), remedy)
@@ -86,7 +105,7 @@ class _Reader:
     def _shown(self, value: object) -> str:
         # A user who writes the token into the wrong field must not read it in a log.
         settings = TransportSettings(base_url="", token=self.token)
-        return "(hidden)" if settings.holds_token(str(value)) else shown_value(value)
+        return "(hidden)" if settings.holds_secret(str(value)) else shown_value(value)
 
 
 def _text(value: Any) -> str:
@@ -111,20 +130,58 @@ def _boolean(value: Any) -> bool:
 def _boolean_or_path(value: Any) -> bool | str:
     if not isinstance(value, str) or value.strip().lower() in ("true", "1", "false", "0"):
         return _boolean(value)
-    try:
-        is_there = Path(value).exists()
-    except OSError:
-        # The name is too long for a file, for example.
-        is_there = False
-    if not is_there:
+    return _path(value)
+
+
+def _parsed(value: Any, opening: str) -> Any:
+    """Parse JSON that is written as text, in a URI or in the form."""
+    return json.loads(value) if isinstance(value, str) and value.strip().startswith(opening) else value
+
+
+def _path(value: Any) -> str:
+    # Path.exists() raises for a name that is too long.
+    if not isinstance(value, str) or not os.path.exists(value):  # noqa: PTH110
         raise ValueError
     return value
+
+
+def _certificate(value: Any) -> str | tuple[str, str]:
+    parts = _parsed(value, "[")
+    if isinstance(parts, str):
+        return _path(parts)
+    certificate, key = parts
+    return _path(certificate), _path(key)
+
+
+def _proxies(value: Any) -> dict[str, str]:
+    proxies = _parsed(value, "{")
+    proxies = {"all": proxies} if isinstance(proxies, str) else dict(proxies)
+    for scheme, proxy in proxies.items():
+        url = urlsplit(_line(proxy))
+        # Reading a port that is no number raises ValueError.
+        if not _PROXIED.fullmatch(scheme) or url.scheme not in _PROXY_SCHEMES or not url.hostname or url.port == 0:
+            raise ValueError
+    return proxies
+
+
+def _headers(value: Any) -> dict[str, str]:
+    headers = {name: _line(text) for name, text in dict(_parsed(value, "{")).items()}
+    if not all(_HEADER_NAME.fullmatch(name) and text.isascii() for name, text in headers.items()):
+        raise ValueError
+    return headers
 
 
 _TEXT = Rule(_text, "it must be text")
 _LINE = Rule(_line, "it must be one line of text")
 _POSITIVE = Rule(positive, "it must be a number above 0")
 _BOOLEAN = Rule(_boolean, "it must be true or false")
+_CERT = Rule(_certificate, "it must be the path of a client certificate, or the list of its path and its key's")
+_PROXIES = Rule(
+    _proxies, 'it must be a proxy\'s URL, or an object such as {"https": "socks5h://127.0.0.1:1080"} (http, https, all)'
+)
+_HEADERS = Rule(
+    _headers, "it must be an object of header names and values, without Authorization, which the token takes"
+)
 _VERIFY = Rule(_boolean_or_path, "it must be true, false or the path of a CA bundle that exists")
 
 

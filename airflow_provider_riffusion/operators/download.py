@@ -34,6 +34,7 @@ class DownloadResult(TypedDict):
     song_id: str
     download_format: str
     path: str
+    storage_conn_id: str | None
     size: int
     sha256: str | None
     content_type: str
@@ -53,6 +54,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
 
     Returns a :class:`DownloadResult`. For stems ``path`` is the folder, ``size`` the sum, and ``sha256`` and
     ``content_type`` those of the manifest. When the download was skipped, ``sha256`` is None.
+    ``ObjectStoragePath(path, conn_id=storage_conn_id)`` opens it, with or without an Airflow connection.
 
     All parameters are templated.
 
@@ -62,7 +64,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         connection's ``storage_path``
     :param storage_conn_id: Airflow connection of the store, unless the URL names it (``s3://conn_id@bucket/songs``)
     :param file_name: name of the file, or for stems of the folder; default ``<song_id>.mp3``, ``<song_id>.wav``,
-        ``<song_id>.stems``
+        ``<song_id>.stems``; a file without an ending gets that of its format
     :param user_id: account; by default the connection's
     :param if_exists: ``replace`` an older file, ``skip`` the download, or ``fail``
     :param max_bytes: largest size in bytes that is accepted
@@ -125,6 +127,8 @@ class RiffusionDownloadOperator(RiffusionOperator):
         storage = self._open_storage()
         name = self.file_name or f"{self.song_id}.{self.download_format}"
         is_stems = self.download_format == STEMS
+        # A store tells the content type by the ending.
+        name += "" if is_stems or os.path.splitext(name)[1] else f".{self.download_format}"  # noqa: PTH122
         if (found := self._found(storage, name, is_stems=is_stems)) is not None:
             return found
 
@@ -159,7 +163,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
-        return self._result(storage.path(name), file.size, file.sha256, file.content_type)
+        return self._result(storage, name, file.size, file.sha256, file.content_type)
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         try:
@@ -195,7 +199,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         else:
             from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
 
-            result = self._result(path, size, None, AUDIO_FORMATS[self.download_format].content_type)
+            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type)
         if result is not None:
             self.log.info("Skipped song %s: %s exists already, %s bytes", self.song_id, path, result["size"])
         return result
@@ -205,15 +209,22 @@ class RiffusionDownloadOperator(RiffusionOperator):
     ) -> DownloadResult:
         listed = [StemFile({**file, "path": storage.path(name, file["path"])}) for file in files]
         size = sum(file["size"] for file in files)
-        return self._result(storage.path(name), size, sha256, "application/json", listed)
+        return self._result(storage, name, size, sha256, "application/json", listed)
 
     def _result(
-        self, path: str, size: int, sha256: str | None, content_type: str, files: Sequence[StemFile] = ()
+        self,
+        storage: Storage,
+        name: str,
+        size: int,
+        sha256: str | None,
+        content_type: str,
+        files: Sequence[StemFile] = (),
     ) -> DownloadResult:
         return DownloadResult(
             song_id=self.song_id,
             download_format=self.download_format,
-            path=path,
+            path=storage.path(name),
+            storage_conn_id=storage.conn_id,
             size=size,
             sha256=sha256,
             content_type=content_type,

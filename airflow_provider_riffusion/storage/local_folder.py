@@ -23,6 +23,9 @@ _LOCK_SECONDS = 60.0
 class LocalFolder:
     """A folder of this machine, or one that is mounted here; it is made when it is missing."""
 
+    #: Airflow connection of the store.
+    conn_id: str | None = None
+
     def __init__(self, location: StorageLocation) -> None:
         self._folder = Path(location.path)
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import wrong
 from airflow_provider_riffusion.safe_text import printable
+
+SFTP = "sftp"
+#: URL schemes of stores in which a file can appear whole under its name, and our extra that installs their provider.
+KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("abfs", "abfss", "adl"), "azure"),
+    **dict.fromkeys(("sftp", "ssh"), SFTP),
+}
 
 PATH_REMEDY = "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object"
 
@@ -20,12 +30,22 @@ class StorageLocation:
 
     :param scheme: URL scheme; empty for a local folder
     :param conn_id: Airflow connection of the store
-    :param path: absolute local path, or bucket and key
+    :param path: absolute local path, bucket and key, or host and path
     """
 
     scheme: str
     conn_id: str | None
     path: str
+
+    @property
+    def kind(self) -> str:
+        """What serves the scheme, one of the values of :data:`KINDS`."""
+        return KINDS[self.scheme]
+
+    @property
+    def key(self) -> str:
+        """The path that fsspec takes: on an SFTP server it begins after the host."""
+        return self.path.removeprefix(self.path.partition("/")[0]) if self.kind == SFTP else self.path
 
     @classmethod
     def of(cls, storage_path: str, conn_id: str | None = None) -> StorageLocation:
@@ -34,7 +54,8 @@ class StorageLocation:
 
         :param storage_path: absolute local path, or a URL such as ``s3://conn_id@bucket/prefix``
         :param conn_id: Airflow connection of the store, when the URL names none
-        :raises RiffusionConfigurationError: it is neither, or names another connection
+        :raises RiffusionConfigurationError: it is neither, names another connection, or a part of a file could be seen
+            there
         """
         scheme, separator, rest = storage_path.partition("://")
         if not separator:
@@ -45,10 +66,17 @@ class StorageLocation:
             if not os.path.isabs(rest):
                 raise wrong_path(storage_path, PATH_REMEDY)
             return cls("", None, os.path.normpath(rest))
+        if scheme not in KINDS:
+            remedy = (
+                "it may show a file before it is whole; use a local folder, s3://, gs://, abfs:// (Azure) or sftp://"
+            )
+            raise wrong_path(storage_path, remedy)
         authority, slash, key = rest.partition("/")
         url_conn_id, _, bucket = authority.rpartition("@")
-        if not bucket:
+        if not bucket and KINDS[scheme] != SFTP:
             raise wrong_path(storage_path, "name a bucket or container, as in s3://bucket/songs")
+        if not (url_conn_id or conn_id) and KINDS[scheme] == SFTP:
+            raise wrong_path(storage_path, "name its connection, as in sftp://conn_id@host/songs")
         if url_conn_id and conn_id and url_conn_id != conn_id:
             remedy = f"it names the connection {url_conn_id!r}, and storage_conn_id is {conn_id!r}; leave one out"
             raise wrong_path(storage_path, remedy)

@@ -61,10 +61,11 @@ def publish_set(
             storage.publish(journal, folder, _JOURNAL)
         # The manifest goes even if another program wrote it: from here on the folder is incomplete.
         storage.delete(folder, MANIFEST)
-        for file in files:
-            storage.publish(spooled / file["path"], folder, file["path"])
+        # Deleted first, because on a file system that ignores case an old name may be that of a new file.
         for path in {file["path"] for file in old} - new:
             storage.delete(folder, path)
+        for file in files:
+            storage.publish(spooled / file["path"], folder, file["path"])
         storage.publish(manifest, folder, MANIFEST)
         if old:
             storage.delete(folder, _JOURNAL)

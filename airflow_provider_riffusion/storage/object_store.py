@@ -1,4 +1,4 @@
-"""Store files in a bucket or container: S3, Google Cloud Storage, Azure Blob, and others with an Airflow provider."""
+"""Store files on a server: S3, Google Cloud Storage, Azure Blob or SFTP, through Airflow's providers of these."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +16,13 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
 from airflow_provider_riffusion.safe_text import printable
-from airflow_provider_riffusion.storage.location import StorageLocation, wrong_path
+from airflow_provider_riffusion.storage.location import SFTP, StorageLocation, wrong_path
 from airflow_provider_riffusion.storage.spool import Spool
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 log = logging.getLogger(__name__)
-
-#: Our extra that installs the provider for a URL scheme.
-_EXTRAS: Mapping[str, str] = {
-    **dict.fromkeys(("s3", "s3a", "s3n"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("abfs", "abfss", "adl"), "azure"),
-}
 
 #: How long an aborted upload may take to remove its parts.
 _ABORT_SECONDS = 10.0
@@ -43,17 +36,18 @@ _PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 class ObjectStore:
-    """A prefix of a bucket or container, with the methods of :class:`LocalFolder`."""
+    """A prefix of a bucket or container, or a folder on an SFTP server, with the methods of :class:`LocalFolder`."""
 
     def __init__(self, location: StorageLocation) -> None:
         self._location = location
-        self._kind = _EXTRAS.get(location.scheme, "")
-        self._is_bucket_checked = False
+        self.conn_id = location.conn_id
+        # On an SFTP server everything is in one tree, and a missing folder is made.
+        self._is_bucket_checked = location.kind == SFTP
         with self._errors():
             self._fs = _file_system(location)
 
     def path(self, *names: str) -> str:
-        return f"{self._location.scheme}://{self._key(*names)}"
+        return "/".join((f"{self._location.scheme}://{self._location.path}", *names))
 
     def uri(self, *names: str) -> str:
         return self.path(*names)
@@ -69,9 +63,17 @@ class ObjectStore:
         return int(info["size"]) if info["type"] == "file" else None
 
     def publish(self, spooled: Path, *names: str) -> None:
+        key = self._key(*names)
+
+        def put(callback: object) -> Coroutine[Any, Any, None]:
+            if self._location.kind == SFTP:
+                return _put_and_rename(self._fs, spooled, key, callback)
+            options = _PUT_OPTIONS[self._location.kind]
+            return self._fs._put_file(str(spooled), key, callback=callback, **options)  # type: ignore[no-any-return]
+
         with self._errors():
             try:
-                _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind, {}))
+                _upload(put, self._fs, spooled)
             except FileNotFoundError as error:
                 # The bucket existed a moment ago, so the upload has expired, or the spool was removed.
                 raise OSError(f"the upload was lost: {error}") from None
@@ -95,18 +97,18 @@ class ObjectStore:
         return nullcontext()
 
     def _key(self, *names: str) -> str:
-        return "/".join((self._location.path, *names))
+        return "/".join((self._location.key, *names))
 
     def _check_bucket(self) -> None:
         """Raise for a missing bucket, once, so that the task fails before its download."""
-        if self._is_bucket_checked or not self._kind:
+        if self._is_bucket_checked:
             return
         bucket = self._location.path.partition("/")[0]
         try:
             # Some versions of s3fs and gcsfs report an empty bucket as missing in info().
-            if self._kind == "gcs":
+            if self._location.kind == "gcs":
                 self._fs.call("GET", "b/{}", bucket)
-            elif self._kind == "s3":
+            elif self._location.kind == "s3":
                 self._fs.call_s3("head_bucket", Bucket=bucket)
             else:
                 self._fs.info(bucket)
@@ -129,14 +131,17 @@ class ObjectStore:
             # URLs in the text carry signatures in their query: strip it, and do not chain the original error, which
             # holds them, too.
             said = printable(re.sub(r"\?[^\s'\"]*", "?…", said), 300)
-            if _is_refusal(error, self._location.conn_id):
-                remedy = f"the store refused ({said}); check the bucket and the connection {self._location.conn_id!r}"
+            if _is_refusal(error, self.conn_id):
+                remedy = f"the store refused ({said}); check the bucket and the connection {self.conn_id!r}"
                 raise wrong_path(self.path(), remedy) from None
             raise RiffusionStorageError(f"storage_path is {self.path()!r}; the store failed: {said}") from None
 
 
-#: In the class names of the stores' libraries, credentials that are missing or were refused.
-_CREDENTIAL_ERROR = re.compile("Credential(s|Unavailable)|ClientAuthentication|RefreshError")
+#: In the class names of the stores' libraries: credentials or rights that are missing, and an SFTP server that cannot
+#: rename a file over another.
+_LASTING_ERROR = re.compile(
+    "Credential(s|Unavailable)|ClientAuthentication|RefreshError|PermissionDenied|KeyImport|HostKey|OpUnsupported"
+)
 
 
 def _is_refusal(error: Exception, conn_id: str | None) -> bool:
@@ -152,14 +157,11 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
         return True
     # Credentials from the machine's environment, and a server that hands them out, may be back soon.
     is_out_of_reach = conn_id is None or any(type(arg).__name__ == "TransportError" for arg in error.args)
-    return not is_out_of_reach and any(_CREDENTIAL_ERROR.search(kind.__name__) for kind in type(error).__mro__)
+    return not is_out_of_reach and any(_LASTING_ERROR.search(kind.__name__) for kind in type(error).__mro__)
 
 
-def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any]) -> None:
+def _upload(put: Callable[[object], Coroutine[Any, Any, None]], fs: AbstractFileSystem, spooled: Path) -> None:
     """Upload a file; an exception here, such as Airflow's timeout, also ends the upload and removes its parts."""
-    if not fs.async_impl:
-        fs.put_file(str(spooled), key, **options)
-        return
     from fsspec import Callback
 
     def go_on(*_: int) -> None:
@@ -168,7 +170,7 @@ def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[st
 
     # The callback runs between two parts: the libraries remove the parts of an upload that raises, and of no other.
     callback = Callback(hooks={"go_on": go_on})
-    upload = asyncio.run_coroutine_threadsafe(fs._put_file(str(spooled), key, callback=callback, **options), fs.loop)
+    upload = asyncio.run_coroutine_threadsafe(put(callback), fs.loop)
     try:
         upload.result()
     except BaseException:
@@ -178,18 +180,41 @@ def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[st
         raise
 
 
+async def _put_and_rename(fs: Any, spooled: Path, key: str, callback: Any) -> None:
+    """Put a file into a hidden folder beside its final name, and have the server rename it over an older one."""
+    # Named as the spool, so that the next try of a killed task finds the folder, and removes it.
+    folder = f"{key.rpartition('/')[0]}/{spooled.relative_to(tempfile.gettempdir()).parts[0]}"
+
+    def go_on(_: object, __: object, sent: int, ___: int) -> None:
+        callback.absolute_update(sent)
+
+    # Not fsspec's mv(), which copies where a server cannot rename.
+    async with fs.client.start_sftp_client() as sftp:
+        # An earlier try that still runs cannot rename then, and fails.
+        await sftp.rmtree(folder, ignore_errors=True)
+        await sftp.makedirs(folder, exist_ok=True)
+        try:
+            part = f"{folder}/{spooled.parent.name}"
+            # The defaults hold tens of megabytes of a file in memory.
+            await sftp.put(str(spooled), part, block_size=2**17, max_requests=16, progress_handler=go_on)
+            await sftp.posix_rename(part, key)
+        finally:
+            await sftp.rmtree(folder, ignore_errors=True)
+
+
 def _file_system(location: StorageLocation) -> AbstractFileSystem:
     from airflow.sdk.io import attach, has_fs
 
-    extra = _EXTRAS.get(location.scheme)
-    install = f"pip install 'airflow-provider-riffusion[{extra}]'"
-    remedy = install if extra else "install the Airflow provider of this scheme; Azure's is abfs://"
+    remedy = f"pip install 'airflow-provider-riffusion[{location.kind}]'"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
     if location.conn_id is not None:
         # This raises when there is none; the S3 provider would go on with whatever credentials the machine has.
-        BaseHook.get_connection(location.conn_id)
+        connection = BaseHook.get_connection(location.conn_id)
+        host = location.path.partition("/")[0]
+        if location.kind == SFTP and host not in ("", connection.host):
+            raise wrong_path(shown, f"the connection {location.conn_id!r} leads to another host; leave the host out")
     try:
         return attach(location.scheme, location.conn_id).fs
     except ImportError as error:

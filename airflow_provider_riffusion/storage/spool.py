@@ -68,6 +68,8 @@ _LASTING_ERRORS = frozenset(
 
 
 def _error_of(name: str, folder: Path, error: OSError) -> RiffusionError:
+    if error.errno == errno.ENOENT:
+        return RiffusionStorageError(f"{name!r} was not stored: its spool in {folder} was removed, as a kill does.")
     if error.errno in _LASTING_ERRORS:
         return wrong_path(str(folder), f"nothing can be stored there ({error.strerror}); check path and permissions")
     return RiffusionStorageError(

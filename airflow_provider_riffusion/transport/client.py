@@ -1,4 +1,4 @@
-"""One HTTP exchange done well: timeouts, retries, minimum speed, redirects, and the token for one origin alone."""
+"""One HTTP exchange done well: timeouts, retries, minimum speed, redirects, and secrets for one origin alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import requests
+from requests.utils import select_proxy
 
 from airflow_provider_riffusion import __version__
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError, RiffusionError
@@ -19,7 +20,7 @@ from airflow_provider_riffusion.transport.response import Response
 from airflow_provider_riffusion.transport.retry import ATTEMPTS, retrying
 from airflow_provider_riffusion.transport.settings import TransportSettings
 from airflow_provider_riffusion.transport.urls import check_address, check_url, joined, origin_of, shown
-from airflow_provider_riffusion.transport.watchdog import CURRENT, Watchdog, WatchedAdapter
+from airflow_provider_riffusion.transport.watchdog import Watchdog, WatchedAdapter
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 class Client:
     """
-    Sends requests to one origin with its token, and to any other without.
+    Sends requests to one origin with its token, headers and certificate, and to any other without.
 
     Safe to share between threads.
 
@@ -67,7 +68,6 @@ class Client:
         use: Callable[[Response], T],
         *,
         timeout: float | None = None,
-        unless: Callable[[], bool] | None = None,
     ) -> T:
         """
         Send a request that changes something: once, over a new connection, and without following redirects.
@@ -78,7 +78,6 @@ class Client:
         :param request: the request
         :param use: makes the result from the response
         :param timeout: seconds; by default the connection's
-        :param unless: is called after connecting; when it returns True, nothing is sent
         :raises RiffusionConnectionError: no response came; its ``may_have_arrived`` tells whether the request got out
         :raises RiffusionDownloadError: the body is not whole
         """
@@ -86,7 +85,7 @@ class Client:
         with self._hidden_token(), _session() as session:
             prepared = _prepared(request, url, session)
             self._authorize(prepared)
-            with self._exchange(prepared, session, timeout, unless) as (response, watchdog):
+            with self._exchange(prepared, session, timeout) as (response, watchdog):
                 return use(Response(response, self.settings, watchdog, is_foreign=False))
 
     def abort(self) -> None:
@@ -115,26 +114,30 @@ class Client:
             prepared = _prepared(request, url, self._session)
             # From here on the URL is judged in the form in which it is connected to.
             url = prepared.url or ""
-            if not is_trusted:
+            is_own = origin_of(url) == self._origin
+            if not is_own:
                 check_address(url, self._origin)
-            is_own = not is_foreign and origin_of(url) == self._origin
-            if is_own:
-                self._authorize(prepared)
+            else:
+                self._authorize(prepared, with_token=not is_foreign)
             with self._exchange(prepared, self._session) as (response, watchdog):
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                    yield Response(response, self.settings, watchdog, is_foreign=not is_own)
+                    yield Response(response, self.settings, watchdog, is_foreign=is_foreign or not is_own)
                     return
                 url = joined(url, response.headers["Location"])
                 request, is_trusted = replace(request, location=url), False
         raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _authorize(self, prepared: requests.PreparedRequest) -> None:
-        prepared.headers["Authorization"] = f"Bearer {self.settings.token}"
+    def _authorize(self, prepared: requests.PreparedRequest, *, with_token: bool = True) -> None:
+        prepared.headers.update(self.settings.headers)
+        if with_token:
+            prepared.headers["Authorization"] = f"Bearer {self.settings.token}"
 
     def _check_secrecy(self, url: str) -> None:
-        """Refuse a URL that quotes the token, which would then be in the logs of another host and in ours."""
-        if self.settings.holds_token(unquote(url)):
-            raise RiffusionDownloadError("Refused to fetch a URL that came from a response: it holds the API token")
+        """Refuse a URL that quotes a secret, which would then be in the logs of another host and in ours."""
+        if self.settings.holds_secret(unquote(url)):
+            raise RiffusionDownloadError(
+                "Refused to fetch a URL that came from a response: it holds a secret of the connection"
+            )
 
     @contextmanager
     def _exchange(
@@ -142,25 +145,28 @@ class Client:
         prepared: requests.PreparedRequest,
         session: requests.Session,
         timeout: float | None = None,
-        unless: Callable[[], bool] | None = None,
     ) -> Iterator[tuple[requests.Response, Watchdog]]:
         """Send a request, and watch over the exchange until the response is used up."""
-        url = prepared.url or ""
-        watchdog = Watchdog(timeout or self.settings.timeout + self.settings.low_speed_time, unless)
+        url, settings = prepared.url or "", self.settings
+        is_own = origin_of(url) == self._origin
+        # Given per request, because REQUESTS_CA_BUNDLE in the environment overrides verify=False on a session.
+        options: Any = session.merge_environment_settings(
+            url, dict(settings.proxies), True, settings.verify, settings.cert if is_own else None
+        )
+        # The peer is the proxy where there is one, and that may be on this machine.
+        is_judged = not is_own and select_proxy(url, options["proxies"]) is None
+        watchdog = Watchdog(
+            timeout or settings.timeout + settings.low_speed_time,
+            (lambda address: check_address(url, self._origin, address)) if is_judged else None,
+        )
         self._watchdogs.add(watchdog)
+        if self._aborted.is_set():
+            watchdog.abort()
         try:
             with translated_errors(shown(url), watchdog=watchdog):
-                # Given per request, because REQUESTS_CA_BUNDLE in the environment overrides verify=False on a session.
-                options = session.merge_environment_settings(url, {}, True, self.settings.verify, None)
-                CURRENT.set(watchdog)
                 # Session.send would read the whole body of a redirect into memory, however long it is.
-                response = session.get_adapter(url).send(
-                    prepared,
-                    stream=True,
-                    timeout=timeout or self.settings.timeout,
-                    verify=options["verify"] or False,
-                    proxies=options["proxies"],
-                )
+                send = session.get_adapter(url).send
+                response = watchdog.run(send, prepared, timeout=timeout or settings.timeout, **options)
             with response:
                 yield response, watchdog
         finally:

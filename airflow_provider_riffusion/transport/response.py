@@ -79,14 +79,15 @@ class Response:
         :param max_bytes: most bytes that it may have, after decompression
         :raises RiffusionDownloadError: it is not whole, or too large
         """
-        return self._settings.hide_token(b"".join(self._body(max_bytes)))
+        return self._settings.hide_token(b"".join(self._body(max_bytes, "that JSON may have")))
 
-    def save(self, file: BinaryIO, *, max_bytes: int) -> str:
+    def save(self, file: BinaryIO, *, max_bytes: int, limit: str = "of max_bytes") -> str:
         """
         Write the body to a file.
 
         :param file: opened for writing; its content is overwritten
         :param max_bytes: most bytes that the body may have, after decompression
+        :param limit: names that limit in the error
         :return: the body's SHA-256, hexadecimal
         :raises RiffusionDownloadError: the body is not whole, or too large
         """
@@ -94,7 +95,7 @@ class Response:
         file.truncate()
         digest, size = hashlib.sha256(), 0
         start = reported = time.monotonic()
-        for chunk in self._body(max_bytes):
+        for chunk in self._body(max_bytes, limit):
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
@@ -113,12 +114,12 @@ class Response:
         is_length = text.isdecimal() and len(text) < 19 and "Content-Encoding" not in self._response.headers
         return int(text) if is_length else None
 
-    def _body(self, max_bytes: int) -> Iterator[bytes]:
+    def _body(self, max_bytes: int, limit: str) -> Iterator[bytes]:
         size = 0
         for chunk in chain((self._head,), self._rest):
             size += len(chunk)
             if max(size, self._length or 0) > max_bytes:
-                raise RiffusionTooLargeError(f"{self.url}: the body is larger than the {max_bytes} bytes of max_bytes")
+                raise RiffusionTooLargeError(f"{self.url}: the body is larger than the {max_bytes} bytes {limit}")
             yield chunk
 
     def _wire_chunks(self) -> Iterator[bytes]:

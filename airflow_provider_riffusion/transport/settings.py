@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import AnyStr
-from urllib.parse import quote
+from functools import cached_property
+from typing import Any, AnyStr
+from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_riffusion.exceptions import RiffusionError
 
@@ -25,6 +27,9 @@ class TransportSettings:
     :param low_speed_limit: bytes per second, as in curl
     :param low_speed_time: seconds below ``low_speed_limit`` after which a transfer is aborted, as in curl
     :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them with
+    :param proxies: proxy by scheme, as requests takes them; without one those of the environment are used
+    :param cert: path of a client certificate, or of a certificate and of its key, for the own origin
+    :param headers: more headers for the own origin; their values are shown nowhere
     """
 
     base_url: str
@@ -33,25 +38,36 @@ class TransportSettings:
     low_speed_limit: float = 1024.0
     low_speed_time: float = 60.0
     verify: bool | str = True
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    cert: str | tuple[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
-    def holds_token(self, text: str) -> bool:
-        """Return whether a text quotes the token."""
+    @cached_property
+    def secrets(self) -> list[str]:
+        """The token, the values of the headers, and the passwords of the proxies."""
+        passwords = [unquote(urlsplit(proxy).password or "") for proxy in self.proxies.values()]
+        return [secret for secret in (self.token, *self.headers.values(), *passwords) if secret]
+
+    @cached_property
+    def _hidden(self) -> list[str]:
+        forms = []
+        for secret in self.secrets:
+            if len(secret) >= _SHORTEST_SECRET_CHARS:
+                quoted = quote(secret, safe="")
+                # Escapes may be upper or lower case.
+                forms += [quoted, re.sub("%..", lambda escape: escape[0].lower(), quoted), secret]
+        return forms
+
+    def holds_secret(self, text: str) -> bool:
+        """Return whether a text quotes the token or another secret."""
         return self.hide_token(text) != text
 
     def hide_token(self, content: AnyStr) -> AnyStr:
-        """Replace the token in what a server sent; one that echoes requests must not get it into an error or XCom."""
-        if len(self.token) < _SHORTEST_SECRET_CHARS:
-            return content
-        quoted = quote(self.token, safe="")
-        # Escapes may be upper or lower case. Replace the plain token last, and repeat: removing one match can join two
-        # halves into another.
-        for form in (quoted, re.sub("%..", lambda escape: escape[0].lower(), quoted), self.token):
-            if isinstance(content, bytes):
-                while form.encode() in content:
-                    content = content.replace(form.encode(), b"***")
-            else:
-                while form in content:
-                    content = content.replace(form, "***")
+        """Replace secrets in what a server sent; one that echoes requests must not get them into an error or XCom."""
+        forms: list[Any] = [form.encode() for form in self._hidden] if isinstance(content, bytes) else self._hidden
+        # Until none is left, because removing one match can join two halves into another.
+        while found := next((form for form in forms if form in content), None):
+            content = content.replace(found, b"***" if isinstance(content, bytes) else "***")
         return content
 
     def hide_token_in(self, error: RiffusionError) -> None:

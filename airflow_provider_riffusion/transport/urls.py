@@ -11,9 +11,14 @@ from airflow_provider_riffusion.exceptions import RiffusionDownloadError
 from airflow_provider_riffusion.safe_text import printable
 
 _PORTS = {"https": 443, "http": 80}
+#: Metadata services of AWS (for EC2, for EKS), Azure, Alibaba and Oracle that are not link-local.
+_METADATA_SERVICES = frozenset(
+    map(ip_address, ("fd00:ec2::254", "fd00:ec2::23", "168.63.129.16", "100.100.100.200", "192.0.0.192"))
+)
 #: Parsers disagree about where the host of a URL ends that holds one of these characters.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
+Address = IPv4Address | IPv6Address
 Origin = tuple[str, str, int | None]
 
 
@@ -62,35 +67,35 @@ def check_url(url: str, own: Origin) -> None:
         raise RiffusionDownloadError(f"{_refused(url)}: it holds a backslash, a space or a control character")
 
 
-def check_address(url: str, own: Origin) -> None:
+def check_address(url: str, own: Origin, address: str | None = None) -> None:
     """
-    Refuse a URL that came from a response and resolves to a link-local address or to this machine.
+    Refuse a URL that came from a response and leads to a link-local address, a metadata service or this machine.
 
-    :param url: the URL as it will be connected to
+    :param url: the URL as it is connected to
     :param own: the API's origin; when the API is on this machine, other servers on it may be fetched
+    :param address: the address that was connected to; without it only an address that the URL spells out is judged
     :raises RiffusionDownloadError: the URL is refused
     """
-    addresses = _addresses(origin_of(url)[1])
-    if any(address.is_link_local for address in addresses):
-        raise RiffusionDownloadError(f"{_refused(url)}: it is a link-local address")
-    if _has_this_machine(addresses) and not _has_this_machine(_addresses(own[1])):
-        raise RiffusionDownloadError(f"{_refused(url)}: it is an address of this machine")
+    for found in _addresses(address or origin_of(url)[1], socket.AI_NUMERICHOST):
+        if found.is_link_local or found in _METADATA_SERVICES:
+            raise RiffusionDownloadError(f"{_refused(url)}: it is a link-local address or a cloud's metadata service")
+        if _is_this_machine(found) and not any(map(_is_this_machine, _addresses(own[1]))):
+            raise RiffusionDownloadError(f"{_refused(url)}: it is an address of this machine")
 
 
 def _refused(url: str) -> str:
     return f"Refused to fetch {shown(url)!r}, which came from a response"
 
 
-def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
-    """Resolve a host; a name that does not resolve here, as behind a proxy, gives no address to judge."""
+def _addresses(host: str, flags: int = 0) -> list[Address]:
     try:
-        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host.partition("%")[0], None, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError):
         return []
-    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
+    addresses = [ip_address(entry[4][0]) for entry in entries]
     return [getattr(address, "ipv4_mapped", None) or address for address in addresses]
 
 
-def _has_this_machine(addresses: list[IPv4Address | IPv6Address]) -> bool:
+def _is_this_machine(address: Address) -> bool:
     # A connection to 0.0.0.0 or :: reaches this machine.
-    return any(address.is_loopback or address.is_unspecified for address in addresses)
+    return address.is_loopback or address.is_unspecified

@@ -7,13 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import NewConnectionError
+
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+
+T = TypeVar("T")
 
 
 class Watchdog:
@@ -24,12 +28,12 @@ class Watchdog:
     would hold a task for ever.
 
     :param limit: seconds
-    :param unless: is called after connecting; when it returns True, no request is sent
+    :param check_peer: is called with the address that was connected to; raises when no request may go there
     """
 
-    def __init__(self, limit: float, unless: Callable[[], bool] | None = None) -> None:
+    def __init__(self, limit: float, check_peer: Callable[[str], None] | None = None) -> None:
         self.limit = limit
-        self.unless = unless
+        self.check_peer = check_peer
         self.has_bitten = False
         #: Why the exchange was cut, when it was.
         self.reason = f"nothing of use arrived for {limit:g} s"
@@ -43,6 +47,8 @@ class Watchdog:
         """Start to watch a socket."""
         self.feed()
         self._socket = watched
+        if self.has_bitten:
+            self._bite()
         threading.Thread(target=self._run, name="riffusion-watchdog", daemon=True).start()
 
     def feed(self) -> None:
@@ -57,6 +63,12 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching."""
         self._stopped.set()
+
+    def run(self, send: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function that sends requests, and watch those; a signal handler's have a watchdog of their own."""
+        context = copy_context()
+        context.run(_CURRENT.set, self)
+        return context.run(send, *args, **kwargs)
 
     def _bite(self) -> None:
         self.has_bitten = True
@@ -73,34 +85,36 @@ class Watchdog:
         self._bite()
 
 
-#: The watchdog of the exchange that this thread is about to make.
-CURRENT: ContextVar[Watchdog | None] = ContextVar("riffusion_watchdog", default=None)
+_CURRENT: ContextVar[Watchdog | None] = ContextVar("riffusion_watchdog", default=None)
 
 
 class _WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
-        watchdog = CURRENT.get()
-        if watchdog is not None and watchdog.unless is not None and watchdog.unless():
-            self.close()
-            raise NewConnectionError(self, "stopped before the request was sent")
-        self._note_connection()
+        watchdog = self._noted()
+        if watchdog is not None and watchdog.check_peer is not None:
+            watchdog.check_peer(self.sock.getpeername()[0])
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         # connect() is not called for a connection that is used again, so it is noted here.
-        self._note_connection()
+        self._noted()
         super().putrequest(*args, **kwargs)
 
     def getresponse(self) -> Any:
-        watchdog = CURRENT.get()
-        if watchdog is not None and self.sock is not None:
+        watchdog = self._noted()
+        if watchdog is not None:
             watchdog.watch(self.sock)
         return super().getresponse()
 
-    def _note_connection(self) -> None:
-        watchdog = CURRENT.get()
-        if watchdog is not None and self.sock is not None:
-            watchdog.has_connected = True
+    def _noted(self) -> Watchdog | None:
+        """Note that the connection is ready, if it is; raise when nobody wants the response any more."""
+        watchdog = _CURRENT.get()
+        if watchdog is None:
+            return None
+        if watchdog.has_bitten:
+            raise ConnectionAbortedError
+        watchdog.has_connected |= self.sock is not None
+        return watchdog
 
 
 @cache
@@ -109,7 +123,7 @@ def _watched(connection_class: type[HTTPConnection]) -> type[HTTPConnection]:
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Sends requests over connections that :data:`CURRENT` watches while they wait for a response."""
+    """Sends requests over connections that a :class:`Watchdog` watches while they wait for a response."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
@@ -119,3 +133,12 @@ class WatchedAdapter(HTTPAdapter):
         if not issubclass(kind, _WatchedConnection):
             pool.ConnectionCls = _watched(kind)
         return pool
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().proxy_manager_for(*args, **kwargs)
+        except InvalidSchema:
+            remedy = "pip install 'airflow-provider-riffusion[socks]'"
+            raise RiffusionConfigurationError(
+                f"A SOCKS proxy is set, and PySocks is not installed; {remedy}."
+            ) from None

@@ -49,16 +49,15 @@ class UseapiClient:
         """Send a GET whose response is JSON; see :meth:`get`."""
         return parse(self.get(request, _reader_of_json(request), attempts=attempts), request)
 
-    def send_json(self, request: Request, parse: Parse[T], *, unless: Callable[[], bool] | None = None) -> T:
+    def send_json(self, request: Request, parse: Parse[T]) -> T:
         """
         Send a request that changes something, once.
 
         :param request: the request
         :param parse: makes the result from the JSON of a response with a 2xx status
-        :param unless: is called after connecting; when it returns True, nothing is sent
         """
         read = _of_good_response(request, _reader_of_json(request))
-        return parse(self._client.send(request, read, unless=unless), request)
+        return parse(self._client.send(request, read), request)
 
     def delete(self, request: Request, *, timeout: float | None = None) -> bool:
         """
@@ -105,7 +104,9 @@ def _of_good_response(request: Request, read: Callable[[Response], T]) -> Callab
                 retry_after=response.retry_after,
                 transient=response.status in TRANSIENT_STATUSES,
             )
-        raise error_of(response.status, response.error_body(), request, retry_after=response.retry_after)
+        raise error_of(
+            response.status, response.error_body(), request, url=response.url, retry_after=response.retry_after
+        )
 
     return read_good
 

@@ -107,7 +107,10 @@ def download_stems(
 
         def read(response: Response) -> list[Stem]:
             with document.open("w+b") as file:
-                response.save(file, max_bytes=min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES))
+                # What stems of max_bytes take in base64, and something for the rest of the document.
+                most = min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES)
+                is_fixed = most == _MAX_STEMS_JSON_BYTES
+                response.save(file, max_bytes=most, limit="that JSON may have" if is_fixed else "that fit max_bytes")
             return parse_stems(parse_json(client.settings.hide_token(_text_of(document)), request), request)
 
         try:

@@ -44,19 +44,26 @@ _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
 }
 
 
-def error_of(http_status: int, body: bytes, request: Request, *, retry_after: float | None = None) -> RiffusionApiError:
+def error_of(
+    http_status: int, body: bytes, request: Request, *, url: str = "", retry_after: float | None = None
+) -> RiffusionApiError:
     """
     Return the error that an error response stands for.
 
     :param http_status: HTTP status of the response
     :param body: its body, or the start of it; may be JSON of any known shape, HTML or empty
     :param request: the request that was answered
+    :param url: where the response came from, safe to show
     :param retry_after: seconds, from the Retry-After header
     """
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError):
         payload = body.decode("utf-8", "replace")[:_MAX_MESSAGE_CHARS]
+    if http_status == 404 and not (isinstance(payload, dict) and payload.keys() & ERROR_KEYS):
+        # A proxy's or another server's: taken for the API's, it would say that a song is not there.
+        message = f"HTTP 404 from {url or request} is not the API's: check the base URL (host) of the connection."
+        return RiffusionApiError(message, http_status=404, request=str(request), retry_after=retry_after)
     return error_of_payload(http_status, payload, request, retry_after)
 
 

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from tests.stores.servers import CONN_ID, S3, AzureBlob, Bucket, GoogleCloudStorage, LocalFolder, Store
+from tests.stores.servers import CONN_ID, S3, AzureBlob, Bucket, GoogleCloudStorage, LocalFolder, Sftp, Store
 from tests.support.worker import Worker, worker
 
 FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stores", default="local,s3", help="of local, s3, azure and gcs, divided by commas")
+    parser.addoption("--stores", default="local,s3", help="of local, s3, azure, gcs and sftp, divided by commas")
     parser.addoption("--kills", default=5, type=int, help="how many downloads of each kind are killed")
 
 
@@ -57,8 +57,10 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 yield AzureBlob(stack, folder)
             case "gcs":
                 yield GoogleCloudStorage(stack)
+            case "sftp":
+                yield Sftp(stack, folder)
             case other:
-                raise pytest.UsageError(f"--stores: there is no {other!r}; use local, s3, azure and gcs")
+                raise pytest.UsageError(f"--stores: there is no {other!r}; use local, s3, azure, gcs and sftp")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
@@ -251,8 +251,51 @@ class GoogleCloudStorage:
             yield self.connection(server.url)
 
 
+class Sftp:
+    name = "sftp"
+    scheme = "sftp"
+    modules: tuple[str, ...] = ("airflow.providers.sftp.fs.sftp", "sshfs")
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        import asyncssh
+
+        self._root = folder / "root"
+        (self._root / BUCKET).mkdir(parents=True)
+        self._keys = {name: folder / name for name in ("known", "unknown")}
+        for path in self._keys.values():
+            key = asyncssh.generate_private_key("ssh-ed25519")
+            key.write_private_key(path)
+            key.write_public_key(f"{path}.pub")
+        port = free_port()
+        self.endpoint = f"sftp://127.0.0.1:{port}"
+        arguments = (str(self._root), str(port), f"{self._keys['known']}.pub")
+        start(stack, sys.executable, "-m", "tests.stores.sftp_server", *arguments, port=port)
+
+    def url(self) -> str:
+        return bucket_url(self)
+
+    def connection(self, endpoint: str, key: str = "known") -> Mapping[str, Any]:
+        target = urlsplit(endpoint)
+        extra = {"key_file": str(self._keys[key])}
+        return {"conn_type": "sftp", "login": "songs", "host": target.hostname, "port": target.port, "extra": extra}
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        return LocalFolder(self._root / BUCKET).objects(prefix)
+
+    def put(self, key: str, content: bytes) -> None:
+        LocalFolder(self._root / BUCKET).put(key, content)
+
+    def unfinished(self) -> list[str]:
+        return []
+
+    @contextmanager
+    def refusing(self) -> Iterator[Mapping[str, Any]]:
+        yield self.connection(self.endpoint, "unknown")
+
+
 def bucket_url(bucket: Bucket, conn_id: str = CONN_ID, name: str = BUCKET) -> str:
-    return f"{bucket.scheme}://{conn_id}@{name}"
+    # The host of an SFTP server is in the connection.
+    return f"{bucket.scheme}://{conn_id}@{'/' if bucket.scheme == 'sftp' else ''}{name}"
 
 
 def free_port() -> int:

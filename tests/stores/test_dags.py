@@ -25,6 +25,8 @@ def test_a_dag_downloads_into_the_store(store: Store, emulator: Emulator, storag
 
 
 def test_a_dag_with_a_missing_bucket_fails_at_its_first_try(bucket: Bucket, emulator: Emulator) -> None:
+    if bucket.name == "sftp":
+        pytest.skip("an SFTP server has no buckets, and a missing folder is made")
     run = run_dag(DAGS, {"storage_path": f"{bucket_url(bucket, name='missing')}/songs"}, name="download")
     assert outcomes_of(run) == {"download": ("failed", 1)}
     assert emulator.requests == []

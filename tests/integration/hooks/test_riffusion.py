@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator
+from airflow_provider_riffusion.hooks import riffusion
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from tests.support.raw_server import ok, response, serve
 
@@ -132,8 +137,82 @@ def test_no_accounts(connect: Callable[..., None]) -> None:
 def test_a_404_of_another_server_is_not_taken_for_no_accounts(connect: Callable[..., None]) -> None:
     with serve(response("HTTP/1.1 404 Not Found\nContent-Length: 0\nConnection: close")) as server:
         connect(server.url, "t")
-        with pytest.raises(errors.RiffusionNotFoundError):
-            RiffusionHook().get_accounts()
+        hook = RiffusionHook()
+        calls: list[Callable[[], object]] = [
+            hook.get_accounts,
+            lambda: hook.get_songs("song"),
+            lambda: hook.is_known("song"),
+            lambda: hook.delete_song("song"),
+            lambda: hook.delete_job("job"),
+        ]
+        for call in calls:
+            with pytest.raises(
+                errors.RiffusionApiError, match=f"HTTP 404 from {server.url}.* check the base URL"
+            ) as caught:
+                call()
+            assert not isinstance(caught.value, errors.RiffusionNotFoundError)
+
+
+@pytest.mark.parametrize("trouble", ["no whole response", "a slow look-up of the name", "503"])
+def test_a_connection_test_answers_soon(
+    trouble: str, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not ended.wait(0.05):
+            connection.sendall(b" ")
+
+    def look_up(*arguments: Any, **options: Any) -> Any:
+        if trouble == "a slow look-up of the name":
+            ended.wait()
+        return real(*arguments, **options)
+
+    ended, real = threading.Event(), socket.getaddrinfo
+    monkeypatch.setattr("airflow_provider_riffusion.hooks.riffusion._TEST_SECONDS", 0.3)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    busy = response("HTTP/1.1 503 Busy\nRetry-After: 100\nContent-Length: 0\nConnection: close")
+    with serve(busy if trouble == "503" else drip) as server:
+        connect(server.url, "t")
+        start = time.monotonic()
+        is_good, message = RiffusionHook().test_connection()
+        seconds = time.monotonic() - start
+        ended.set()
+        assert len(server.requests) <= 1
+    assert not is_good
+    assert ("503" if trouble == "503" else f"{server.url} gave no whole response within 0.3 s") in message
+    assert seconds < 5
+
+
+def test_a_connection_test_ends_within_10_seconds() -> None:
+    assert riffusion._TEST_SECONDS < 10
+
+
+def test_unknown_extras_are_named_by_a_warning_and_by_the_connection_test(
+    emulator: Emulator, connect: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(emulator.url, emulator.token, tiemout=5, header={}, extra__riffusion__timeout=3, user_id="user-1")
+    is_good, message = RiffusionHook().test_connection()
+    assert is_good
+    unknown = "extras that are unknown and have no effect: extra__riffusion__timeout, header, tiemout"
+    assert message == f"The API token is good; healthy accounts: user-1; {unknown}"
+    assert [record.getMessage() for record in caplog.records if "unknown" in record.getMessage()] == [
+        f"Connection 'riffusion_default': {unknown}"
+    ]
+
+
+def test_every_secret_of_a_connection_is_masked(connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr(riffusion, "mask_secret", masked.append)
+    proxies = {"https": "socks5h://someone:s%C3%BCss@proxy.example:1080"}
+    connect("https://api.example", "user:token", headers={"X-Key": "gateway-key"}, proxies=proxies)
+    shown = repr(RiffusionHook().settings)
+    assert masked == ["user:token", "gateway-key", "süss"]
+    assert not [secret for secret in (*masked, "s%C3%BCss") if secret in shown]
+
+
+def test_get_conn_names_the_methods_to_use() -> None:
+    with pytest.raises(NotImplementedError, match=r"list_songs\(\) and download\(\)"):
+        RiffusionHook().get_conn()
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b'[{"id": NaN}', b""])

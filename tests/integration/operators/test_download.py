@@ -55,6 +55,7 @@ def test_audio_arrives_byte_for_byte(
         "song_id": song_id,
         "download_format": download_format,
         "path": str(tmp_path / f"{song_id}.{download_format}"),
+        "storage_conn_id": None,
         "size": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "content_type": {"mp3": "audio/mpeg", "wav": "audio/wav"}[download_format],
@@ -443,6 +444,23 @@ def test_a_path_object_is_kept_as_text(tmp_path: Path) -> None:
 def test_rendered_text_is_enough(emulator: Emulator, song_id: str, tmp_path: Path) -> None:
     result = run(song_id=song_id, storage_path=str(tmp_path), max_bytes="9999", file_name="one song.mp3")
     assert result["path"] == str(tmp_path / "one song.mp3")
+
+
+@pytest.mark.parametrize(
+    ("download_format", "file_name", "stored"),
+    [
+        ("mp3", "one song", "one song.mp3"),
+        ("wav", "song", "song.wav"),
+        ("mp3", "a.b", "a.b"),
+        ("stems", "song", "song"),
+    ],
+)
+def test_a_file_name_without_an_ending_gets_one(
+    emulator: Emulator, song_id: str, tmp_path: Path, download_format: str, file_name: str, stored: str
+) -> None:
+    result = run(song_id=song_id, download_format=download_format, storage_path=str(tmp_path), file_name=file_name)
+    assert result["path"] == str(tmp_path / stored)
+    assert (tmp_path / stored).exists()
 
 
 def test_the_connections_storage_path_is_the_default(

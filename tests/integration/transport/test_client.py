@@ -241,6 +241,16 @@ def test_a_body_larger_than_allowed_is_not_repeated(script: Callable[[socket.soc
     assert len(server.requests) == 1
 
 
+def test_the_limit_that_struck_is_named() -> None:
+    def too_large(save: Callable[[Response], object]) -> str:
+        with serve(ok(BODY)) as server, pytest.raises(RiffusionTooLargeError) as caught:
+            client(server.url).get(ROOT, save)
+        return str(caught.value)
+
+    assert too_large(lambda response: response.read(max_bytes=9)).endswith("larger than the 9 bytes that JSON may have")
+    assert too_large(lambda response: response.save(io.BytesIO(), max_bytes=9)).endswith("the 9 bytes of max_bytes")
+
+
 def test_an_endless_body_ends_at_the_limit() -> None:
     def endless(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -329,6 +339,56 @@ def test_all_waiting_together_has_an_end(pauses: list[float]) -> None:
         client(server.url).get(ROOT, raise_for)
     assert len(pauses) == 2
     assert sum(pauses) <= retries.MAX_WAITING_SECONDS
+
+
+# --- exchanges that nobody wants any more, and one within another
+
+
+@pytest.fixture
+def while_connecting(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What happens while the next request looks for its server, each once."""
+    actions: list[Callable[[], object]] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(*arguments: Any, **options: Any) -> Any:
+        if actions:
+            actions.pop()()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return actions
+
+
+@pytest.mark.parametrize("moment", ["before", "while connecting"])
+def test_an_aborted_client_sends_nothing_more(moment: str, while_connecting: list[Callable[[], object]]) -> None:
+    with serve(ok(b"")) as server:
+        aborted = client(server.url)
+        if moment == "before":
+            aborted.abort()
+        else:
+            while_connecting.append(aborted.abort)
+        with pytest.raises(RiffusionConnectionError, match="the exchange was aborted"):
+            aborted.get(ROOT, raise_for)
+    assert server.requests == []
+
+
+def test_a_request_of_a_signal_handler_leaves_the_watchdog_of_the_one_it_interrupts(
+    while_connecting: list[Callable[[], object]],
+) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(600):
+            connection.sendall(b"X: y\r\n")
+            time.sleep(0.05)
+
+    def choose(request: bytes) -> Callable[[socket.socket], None]:
+        return ok(b"") if request.startswith(b"DELETE") else drip
+
+    with serve(choose=choose) as server:
+        interrupted = client(server.url, timeout=0.3, low_speed_time=0.2)
+        while_connecting.append(lambda: interrupted.send(Request("DELETE", "/job"), raise_for))
+        with pytest.raises(RiffusionConnectionError, match=r"nothing of use arrived for 0\.5 s"):
+            interrupted.get(ROOT, raise_for, attempts=1)
 
 
 # --- redirects and URLs that came from a response

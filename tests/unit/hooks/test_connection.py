@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import Connection
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.get_provider_info import EXTRAS
 from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 
 TOKEN = "user:1234-abcdef"
@@ -72,6 +75,25 @@ def test_base_url(fields: dict[str, Any], base_url: str) -> None:
         ({"extra": {"verify": "/no/such/bundle"}}, "verify"),
         ({"extra": {"verify": 7}}, "verify"),
         ({"extra": {"user_id": ["x"]}}, "user_id"),
+        ({"extra": {"proxies": 7}}, "proxies"),
+        ({"extra": {"proxies": "proxy.example:3128"}}, "proxies"),
+        ({"extra": {"proxies": "ftp://proxy.example"}}, "proxies"),
+        ({"extra": {"proxies": "http://"}}, "proxies"),
+        ({"extra": {"proxies": "http://proxy.example:port"}}, "proxies"),
+        ({"extra": {"proxies": {"htps": "http://proxy.example"}}}, "proxies"),
+        ({"extra": {"proxies": {"https": None}}}, "proxies"),
+        ({"extra": {"proxies": '{"https"'}}, "proxies"),
+        ({"extra": {"cert": "/no/such/certificate"}}, "cert"),
+        ({"extra": {"cert": ["/", "/", "/"]}}, "cert"),
+        ({"extra": {"cert": ["/", "/no/such/key"]}}, "cert"),
+        ({"extra": {"cert": 7}}, "cert"),
+        ({"extra": {"headers": "X-Key: secret-key"}}, "headers"),
+        ({"extra": {"headers": {"X Key": "secret-key"}}}, "headers"),
+        ({"extra": {"headers": {"X-Key": "secret-key\r\nX: y"}}}, "headers"),
+        ({"extra": {"headers": {"X-Key": "schlüssel"}}}, "headers"),
+        ({"extra": {"headers": {"X-Key": None}}}, "headers"),
+        ({"extra": {"headers": {"": "secret-key"}}}, "headers"),
+        ({"extra": {"headers": {"aUTHORIZATION": "Bearer secret-key"}}}, "Authorization"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], names: str) -> None:
@@ -80,6 +102,7 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], names: str) -> None:
     assert "'c'" in str(caught.value)
     password = fields.get("password")
     assert not password or password not in str(caught.value)
+    assert "secret-key" not in str(caught.value)
 
 
 def test_extras_that_are_no_object() -> None:
@@ -109,11 +132,28 @@ def test_reading_a_connection_sends_airflow_no_message(monkeypatch: pytest.Monke
 
 
 def test_extras_have_defaults_also_when_the_form_leaves_them_null() -> None:
-    names = ("user_id", "storage_path", "timeout", "low_speed_limit", "low_speed_time", "verify", "allow_http")
+    names = tuple(EXTRAS)
     assert settings(dict.fromkeys(names)) == settings(dict.fromkeys(names, "")) == settings()
     found = settings()
     assert (found.timeout, found.low_speed_limit, found.low_speed_time, found.verify) == (60, 1024, 60, True)
-    assert found.user_id is found.storage_path is None
+    assert found.user_id is found.storage_path is found.cert is None
+    assert found.headers == found.proxies == {}
+
+
+@pytest.mark.parametrize("write", [lambda value: value, json.dumps], ids=["JSON", "text of a form or URI"])
+def test_what_a_gateway_needs(write: Callable[[Any], Any], tmp_path: Any) -> None:
+    paths = [str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")]
+    for path in paths:
+        Path(path).touch()
+    proxies = {"http": "http://someone:secret@proxy.example:3128", "all": "socks5h://127.0.0.1:1080"}
+    extra = {"headers": {"X-Key": "secret", "X-Tenant": 7}, "cert": paths, "proxies": proxies}
+    found = settings({name: write(value) for name, value in extra.items()})
+    assert found.headers == {"X-Key": "secret", "X-Tenant": "7"}
+    assert (found.cert, found.proxies) == (tuple(paths), proxies)
+    assert found.secrets == [TOKEN, "secret", "7", "secret"]
+    assert hash(found) == hash(settings({name: write(value) for name, value in extra.items()}))
+    assert settings({"cert": paths[0]}).cert == paths[0]
+    assert settings({"proxies": "socks5://127.0.0.1:1080"}).proxies == {"all": "socks5://127.0.0.1:1080"}
 
 
 def test_extras_are_read_as_json_and_as_the_strings_of_a_uri(tmp_path: Any) -> None:

@@ -21,7 +21,7 @@ from tests.support.strategies import TOKEN, any_text, json_values, mutated, outc
 
 FIELDS = re.compile(
     r"Connection 'c': (password|host|schema|port|extra|"
-    r"extra (user_id|storage_path|timeout|low_speed_limit|low_speed_time|verify|allow_http)) is "
+    r"extra (user_id|storage_path|timeout|low_speed_limit|low_speed_time|verify|allow_http|proxies|cert|headers)) is "
 )
 
 
@@ -35,6 +35,11 @@ extras = st.fixed_dictionaries(
         "low_speed_time": st.sampled_from([60, "1e3", None]),
         "verify": st.sampled_from([True, "false", 1, "/", None, "x" * 5000]),
         "allow_http": st.sampled_from([True, "true", 0, None]),
+        "proxies": st.sampled_from(
+            [{"https": "http://x:y@proxy.example:1"}, "socks5://[::1]:1", "{}", "http://[", None]
+        ),
+        "cert": st.sampled_from(["/", ["/", "/"], '["/", "/"]', None, "x" * 5000, "\0"]),
+        "headers": st.sampled_from([{"X-Key": "y"}, '{"X-Key": 1}', {"Authorization": TOKEN}, TOKEN, None]),
     },
 )
 

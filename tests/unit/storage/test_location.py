@@ -16,6 +16,9 @@ from airflow_provider_riffusion.storage.location import StorageLocation
         ("s3://bucket/a/b/", "aws", StorageLocation("s3", "aws", "bucket/a/b")),
         ("s3://aws@bucket/a", None, StorageLocation("s3", "aws", "bucket/a")),
         ("s3://aws@bucket/a", "aws", StorageLocation("s3", "aws", "bucket/a")),
+        ("sftp://files@host/songs/", None, StorageLocation("sftp", "files", "host/songs")),
+        ("sftp://files@/songs", None, StorageLocation("sftp", "files", "/songs")),
+        ("ssh:///songs", "files", StorageLocation("ssh", "files", "/songs")),
         ("gs://bucket/a#b?c", None, StorageLocation("gs", None, "bucket/a#b?c")),
     ],
 )
@@ -34,6 +37,7 @@ def test_locations(storage_path: str, conn_id: str | None, location: StorageLoca
         ("s3://", None),
         ("s3:///key", None),
         ("s3://aws@bucket", "other"),
+        ("sftp://host/songs", None),
         ("/a\0b", None),
         ("/a\nb", None),
     ],
@@ -41,3 +45,16 @@ def test_locations(storage_path: str, conn_id: str | None, location: StorageLoca
 def test_wrong_locations_are_named(storage_path: str, conn_id: str | None) -> None:
     with pytest.raises(RiffusionConfigurationError, match="storage_path is"):
         StorageLocation.of(storage_path, conn_id)
+
+
+def test_an_sftp_servers_path_begins_after_its_host() -> None:
+    assert (
+        StorageLocation.of("sftp://files@host/songs").key == StorageLocation.of("sftp://files@/songs").key == "/songs"
+    )
+    assert StorageLocation.of("sftp://files@host").key == StorageLocation.of("sftp://files@/").key == ""
+
+
+@pytest.mark.parametrize("scheme", ["webdav", "smb", "hdfs", "ftp", "http", "memory", "wasb", "az", "S3", "msgraph"])
+def test_a_store_that_can_show_a_part_of_a_file_is_refused(scheme: str) -> None:
+    with pytest.raises(RiffusionConfigurationError, match="it may show a file before it is whole; use a local folder"):
+        StorageLocation.of(f"{scheme}://bucket/songs")

@@ -16,7 +16,7 @@ storage_paths = (
     st.builds(
         "".join,
         st.tuples(
-            st.sampled_from(["", "file://", "local://", "s3://", "gs://", "S3://", "://", "x y://"]),
+            st.sampled_from(["", "file://", "local://", "s3://", "gs://", "sftp://", "S3://", "://", "x y://"]),
             st.sampled_from(["", "conn@", "a@b@"]),
             st.sampled_from(["", "/", "bucket", "bucket/", "/data/songs", "/data/../songs//", ".", "~", "//", "b\r"]),
             st.sampled_from(["", "/", "/a b/", "/ä", "/#?", "\0", "\n", "\x1b"]),

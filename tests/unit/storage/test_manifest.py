@@ -37,6 +37,21 @@ def test_the_set_after_a_kill_removes_what_both_before_it_had(tmp_path: Path, mo
     assert {path.name for path in (tmp_path / "song.stems").iterdir()} == {"c.m4a", MANIFEST}
 
 
+def test_a_stem_renamed_only_in_case_stays_on_a_file_system_that_ignores_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(self: LocalFolder, *names: str) -> None:
+        for path in self._folder.joinpath(*names).parent.iterdir():
+            if path.name.lower() == names[-1].lower():
+                path.unlink()
+
+    monkeypatch.setattr(LocalFolder, "delete", delete)
+    store = local(tmp_path)
+    publish_set(store, ["Vocals.m4a"])
+    publish_set(store, ["vocals.m4a"])
+    assert {path.name for path in (tmp_path / "song.stems").iterdir()} == {"vocals.m4a", MANIFEST}
+
+
 def test_two_writers_of_a_set_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = LocalFolder.publish
 

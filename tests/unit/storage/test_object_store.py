@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,16 +9,22 @@ from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.storage import open_storage
 
 
-@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("abfs", "azure")])
+@pytest.mark.parametrize(("scheme", "extra"), [("gs", "gcs"), ("abfs", "azure"), ("sftp", "sftp"), ("ssh", "sftp")])
 def test_a_missing_provider_names_its_extra(scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow.sdk.io.has_fs", lambda scheme: False)
     with pytest.raises(RiffusionConfigurationError, match=rf"airflow-provider-riffusion\[{extra}\]"):
-        open_storage(StorageLocation.of(f"{scheme}://bucket/songs"))
+        open_storage(StorageLocation.of(f"{scheme}://conn@bucket/songs"))
 
 
-def test_an_unknown_scheme_is_named() -> None:
-    with pytest.raises(RiffusionConfigurationError, match="no installed provider serves nowhere://"):
-        open_storage(StorageLocation.of("nowhere://bucket/songs"))
+def test_an_sftp_url_that_names_another_host_than_its_connection_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FILES", "sftp://files.example")
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=None))
+    with pytest.raises(RiffusionConfigurationError, match="'files' leads to another host; leave the host out"):
+        open_storage(StorageLocation.of("sftp://files@other.example/songs"))
+    for host in ("", "files.example"):
+        store = open_storage(StorageLocation.of(f"sftp://files@{host}/songs"))
+        assert store.path("a.mp3") == f"sftp://{host}/songs/a.mp3"
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,19 +45,13 @@ def test_an_unknown_connection_is_refused_before_its_store_is_opened(monkeypatch
     assert opened == []
 
 
-def test_a_store_of_another_provider_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsspec.implementations.local import LocalFileSystem
+@pytest.mark.parametrize("name", ["SFTPPermissionDenied", "SFTPOpUnsupported", "HostKeyNotVerifiable"])
+def test_what_an_sftp_server_will_never_do_ends_the_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise type(name, (Exception,), {})("no")
 
+    monkeypatch.setenv("AIRFLOW_CONN_FILES", "sftp://files.example")
     monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
-    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=LocalFileSystem()))
-    store = open_storage(StorageLocation("sftp", None, f"{tmp_path}/songs"))
-    (tmp_path / "songs").mkdir()
-    assert store.size("a.mp3") is None
-    with store.spool("a.mp3") as spool:
-        (spool.path / "a.mp3").write_bytes(b"song")
-        store.publish(spool.path / "a.mp3", "a.mp3")
-    assert store.size("a.mp3") == 4
-    assert store.read("a.mp3") == b"song"
-    store.delete("a.mp3")
-    store.delete("a.mp3")
-    assert store.size("a.mp3") is None
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=SimpleNamespace(rm_file=refuse)))
+    with pytest.raises(RiffusionConfigurationError, match=rf"the store refused \({name}: no\); check"):
+        open_storage(StorageLocation.of("sftp://files@/songs")).delete("a.mp3")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionStorageError
 from tests.support.storage import local
 
 
@@ -51,6 +51,14 @@ def test_a_removed_spool_cannot_be_published(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.publish(spool.path / "x", "song.mp3")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_whose_spool_was_removed_says_so_and_speaks_of_no_disk(tmp_path: Path) -> None:
+    removed = "'song' was not stored: its spool in .* was removed, as a kill does.$"
+    spool = local(tmp_path).spool("song")
+    spool.remove()
+    with pytest.raises(RiffusionStorageError, match=removed), spool:
+        (spool.path / "song").touch()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even root cannot write")

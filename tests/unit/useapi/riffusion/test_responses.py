@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowFailException
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.useapi import errors as useapi_errors
@@ -48,10 +49,20 @@ def error_of(status: int, body: Any = b"") -> errors.RiffusionApiError:
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", {"error": "text"}], ids=["empty", "html", "json"])
 def test_each_status_has_its_error(status: int, error_class: type, transient: bool, body: Any) -> None:
     error = error_of(status, body)
-    assert type(error) is error_class
+    # Taken for the API's, a proxy's 404 would say that a song is not there.
+    is_a_proxys = status == 404 and isinstance(body, bytes)
+    assert type(error) is (errors.RiffusionApiError if is_a_proxys else error_class)
     assert error.http_status == status
     assert error.transient is transient
     assert error.request == "GET /v1/riffusion/music/download/"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>not found</html>", b"[]", b'"x"', b"{}", b'{"detail": "Not Found"}'])
+def test_a_404_that_is_not_the_apis_names_the_base_url_and_is_no_missing_song(body: bytes) -> None:
+    error = useapi_errors.error_of(404, body, REQUEST, url="https://gateway.example/v2/songs")
+    assert str(error).startswith("HTTP 404 from https://gateway.example/v2/songs is not the API's: check the base URL")
+    assert not isinstance(error, errors.RiffusionNotFoundError | AirflowFailException)
+    assert (error.http_status, error.transient) == (404, False)
 
 
 @pytest.mark.parametrize(
