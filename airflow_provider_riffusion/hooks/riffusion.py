@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_riffusion.exceptions import (
@@ -71,7 +71,15 @@ class RiffusionHook(BaseHook):
     @cached_property
     def settings(self) -> ConnectionSettings:
         """The connection, looked up once."""
-        settings = ConnectionSettings.of(self.get_connection(self.riffusion_conn_id))
+        try:
+            connection = self.get_connection(self.riffusion_conn_id)
+        except AirflowNotFoundException:
+            # No retry makes a connection, so this error is one that ends the task at once.
+            raise RiffusionConfigurationError(
+                f"There is no Airflow connection {self.riffusion_conn_id!r}.\n"
+                "Add it, with the type riffusion, or correct riffusion_conn_id; then clear the failed tasks."
+            ) from None
+        settings = ConnectionSettings.of(connection)
         # Airflow masks the password, which is only a part of a token that came as login:password.
         mask_secret(settings.token)
         return settings
@@ -89,7 +97,8 @@ class RiffusionHook(BaseHook):
         try:
             accounts = self.check_accounts()
         except Exception as error:
-            return False, str(error)
+            # Airflow tests a form's connection under a random id, which would only puzzle.
+            return False, str(error).replace(f"Connection {self.riffusion_conn_id!r}: ", "")
         return True, f"The API token is good; healthy accounts: {', '.join(account.user_id for account in accounts)}"
 
     def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[models.Account]:
@@ -123,7 +132,7 @@ class RiffusionHook(BaseHook):
             return self._client.get_json(requests.accounts_request(), responses.parse_accounts, attempts=attempts)
         except RiffusionNotFoundError as error:
             # The API answers 404 when there is no account; a 404 without an error body comes from another server.
-            if error.code is None and not error.message:
+            if error.code is None and not error.api_message:
                 raise
             return []
 

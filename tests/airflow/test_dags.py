@@ -25,7 +25,7 @@ def test_a_broken_account_costs_one_request_and_one_try(
     assert emulator.count() == 1
     assert list(tmp_path.iterdir()) == []
     log = capfd.readouterr().out
-    assert "Post a fresh cookie for this account" in log
+    assert "Post a fresh cookie" in log
     assert emulator.token not in log
 
 

@@ -261,7 +261,7 @@ def test_a_document_that_is_no_json(emulator: Emulator, song_id: str, tmp_path: 
 def test_an_error_is_found_behind_a_byte_order_mark(
     connect: Callable[..., None], tmp_path: Path, lead: bytes, download_format: str
 ) -> None:
-    with serve(ok(lead + b'{"error": "pending error"}')) as server:
+    with serve(ok(lead + b'{"error": "Your account has pending error."}')) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionPendingError):
             run(song_id="s", download_format=download_format, storage_path=str(tmp_path))
