@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
@@ -22,7 +22,10 @@ def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
     :param shown: its value, safe to show
     :param remedy: what to write instead, without a full stop
     """
-    return RiffusionConfigurationError(f"{name} is {shown}; {remedy}.")
+    wrong_value = f"{name} is {shown};"
+    # A log shows about 100 characters of a line.
+    separator = " " if len(wrong_value) + len(remedy) < 100 else "\n"
+    return RiffusionConfigurationError(f"{wrong_value}{separator}{remedy}.")
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,14 @@ class Rule:
 Rules = Mapping[str, Rule]
 
 
-def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule:
-    """Make a rule that leaves a right value as it is."""
+def rule(is_right: Callable[[str], bool], remedy: str) -> Rule:
+    """Make a rule for text that is right."""
 
-    def convert(value: Any) -> Any:
-        if not is_right(value):
+    def convert(value: object) -> str:
+        found = text(value)
+        if not is_right(found):
             raise ValueError
-        return value
+        return found
 
     return Rule(convert, remedy)
 
@@ -88,6 +92,13 @@ def whole_number(lowest: int, highest: int) -> Rule:
 def is_line(value: object) -> bool:
     """Return whether a value is one line of printable text."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LINE_CHARS and value.isprintable()
+
+
+def text(value: object) -> str:
+    """Return text, also of a number, which is what native rendering makes of digits; raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    return str(value)
 
 
 def positive(value: Any) -> float:
@@ -115,10 +126,14 @@ def parse_time(value: datetime | str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
+def _seconds(value: Any) -> float:
+    return positive(value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+def _time(value: Any) -> datetime:
+    if (moment := parse_time(value if isinstance(value, datetime) else text(value))) is None:
         raise ValueError
-    return value
+    return moment
 
 
 def _whole_number(value: Any, lowest: int, highest: int) -> int:
@@ -128,8 +143,11 @@ def _whole_number(value: Any, lowest: int, highest: int) -> int:
     return int(value)
 
 
-TEXT = Rule(_text, "use text that is not empty")
-REFERENCE = rule(lambda value: len(_text(value)) <= MAX_LINE_CHARS, f"use text of at most {MAX_LINE_CHARS} characters")
+TEXT = rule(lambda value: value.strip() != "", "use text that is not empty")
+REFERENCE = rule(
+    lambda value: value.strip() != "" and len(value) <= MAX_LINE_CHARS,
+    f"use text of at most {MAX_LINE_CHARS} characters",
+)
 BOOLEAN = Rule(boolean, "use True or False")
-SECONDS = Rule(positive, "use seconds above 0")
-TIME = rule(lambda value: parse_time(value) is not None, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")
+SECONDS = Rule(_seconds, "use seconds above 0, or a timedelta")
+TIME = Rule(_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
 
 if TYPE_CHECKING:
@@ -49,15 +50,23 @@ class RiffusionOperator(BaseOperator):
 
     def check_parameters(self, *, only_literals: bool = False) -> None:
         """
-        Check the parameters of this task.
+        Check the parameters of this task, each alone, and put the checked values in their places.
 
-        :param only_literals: skip values that Airflow renders later
+        :param only_literals: skip values that Airflow renders later; the errors name the task
         :raises RiffusionConfigurationError: a value is wrong
         """
-        for name, of in self.parameter_rules.items():
-            value = getattr(self, name)
-            if not (only_literals and is_template(value)):
-                of.check(name, value)
+        names = [name for name in self.parameter_rules if not (only_literals and is_template(getattr(self, name)))]
+        try:
+            self._check(names)
+        except RiffusionConfigurationError as error:
+            if only_literals:
+                # Airflow shows the error of a DAG file without the file's own lines.
+                raise RiffusionConfigurationError(f"Task {self.task_id!r}: {error}") from None
+            raise
+
+    def _check(self, names: Collection[str]) -> None:
+        for name in names:
+            setattr(self, name, self.parameter_rules[name].check(name, getattr(self, name)))
 
 
 def is_template(value: object) -> bool:

@@ -30,24 +30,24 @@ ERROR_KEYS = frozenset({"error", "message", "code"})
 
 _MAX_MESSAGE_CHARS = 500
 
-_TOKEN_REMEDY = "Check the API token, the password of the Airflow connection; then clear the failed tasks."
-_RENEW_REMEDY = "Renew the useapi.net subscription, or the credits; then clear the failed tasks."
-_ID_REMEDY = "Check the song or job id, and that the user_id is the account that owns it."
-_LIMIT_REMEDY = "Let Airflow retry later; let fewer tasks run at the same time, with an Airflow pool."
-_PENDING_REMEDY = f"Post a fresh cookie: {ACCOUNTS_PAGE}\nThen clear the failed tasks."
+_AUTHORIZE = "Check the API token, the password of the Airflow connection; then clear the failed tasks."
+_RENEW = "Renew the useapi.net subscription, or the credits; then clear the failed tasks."
+_CHECK_ID = "Check the song or job id, and that the user_id is the account that owns it."
+_SLOW_DOWN = "Let Airflow retry later; let fewer tasks run at the same time, with an Airflow pool."
+_REPAIR = f"Post a fresh cookie: {ACCOUNTS_PAGE}\nThen clear the failed tasks."
 #: By status: the class, what is wrong, and what to do.
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str, str]] = {
     400: (RiffusionBadRequestError, "The API refused the request", "Check the parameters of the task."),
-    401: (RiffusionUnauthorizedError, "The API refused the token", _TOKEN_REMEDY),
-    402: (RiffusionSubscriptionError, "There is no useapi.net subscription, or it has expired", _RENEW_REMEDY),
-    403: (RiffusionUnauthorizedError, "The API token may not do this", _TOKEN_REMEDY),
-    404: (RiffusionNotFoundError, "The API does not know the id", _ID_REMEDY),
+    401: (RiffusionUnauthorizedError, "The API refused the token", _AUTHORIZE),
+    402: (RiffusionSubscriptionError, "There is no useapi.net subscription, or it has expired", _RENEW),
+    403: (RiffusionUnauthorizedError, "The API token may not do this", _AUTHORIZE),
+    404: (RiffusionNotFoundError, "The API does not know the id", _CHECK_ID),
     409: (RiffusionNotReadyError, "The song is not finished yet", "Wait for it before it is downloaded."),
     410: (RiffusionNotFoundError, "The song has expired", "Leave it out: it cannot be downloaded any more."),
-    412: (RiffusionSubscriptionError, "The account has no credits left", _RENEW_REMEDY),
+    412: (RiffusionSubscriptionError, "The account has no credits left", _RENEW),
     422: (RiffusionModerationError, "The prompt was moderated", "Change its text."),
-    429: (RiffusionRateLimitError, "Too many requests, or no free slot for a song", _LIMIT_REMEDY),
-    PENDING_STATUS: (RiffusionPendingError, "The Riffusion account{} is broken: pending error", _PENDING_REMEDY),
+    429: (RiffusionRateLimitError, "Too many requests, or no free slot for a song", _SLOW_DOWN),
+    PENDING_STATUS: (RiffusionPendingError, "The Riffusion account{} is broken: pending error", _REPAIR),
 }
 _SERVER_ERROR = (RiffusionServerError, "The server failed", "Let Airflow retry the task later.")
 _OTHER_ERROR = (RiffusionApiError, "The API sent an error, or no result", "Look for the cause in the API's words.")

@@ -121,7 +121,9 @@ def test_a_form_that_is_tested_has_no_id_to_name(monkeypatch: pytest.MonkeyPatch
 
 def test_a_connection_that_is_missing_ends_a_task_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_RIFFUSION_DEFAULT")
-    with pytest.raises(errors.RiffusionConfigurationError, match="no Airflow connection 'riffusion_default'.\nAdd it"):
+    with pytest.raises(
+        errors.RiffusionConfigurationError, match=r"no Airflow connection 'riffusion_default'\.\nAdd it"
+    ):
         RiffusionHook().list_songs()
 
 
