@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
 #: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.
 _OVERLAP = 5
+#: Songs that may appear while the pages are read; after more, the server is taken to ignore the offset.
+_MAX_APPEARED = 500
 #: By how much the order of the list may differ from that of the times; the two songs of a job differ by milliseconds.
 _TOLERANCE = timedelta(days=1)
 
@@ -110,7 +112,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
             if not new and not overlap and len(page) < longest:
                 # This is the end; songs that appeared meanwhile may have moved some beyond it.
                 return
-            if not new and offset > 2 * len(seen) + 10 * _OVERLAP:
+            if not new and offset > len(seen) + _MAX_APPEARED:
                 raise RiffusionApiError(
                     f"GET music shows nothing new at offset {offset}, after {len(seen)} songs.\n"
                     "The server seems to ignore the offset; check the host of the Airflow connection."

@@ -64,6 +64,7 @@ def listed(library: Library, **parameters: Any) -> list[str]:
 @example(count=60, cap=1000, page_size=10, changes=[0, 1, 0, 0])
 @example(count=3, cap=1000, page_size=100, changes=[3, -2])
 @example(count=100, cap=10, page_size=100, changes=[0, 90])
+@example(count=100, cap=35, page_size=100, changes=[-30] * 12)
 @example(count=20, cap=1000, page_size=10, changes=[-1] * 200)
 def test_no_song_is_left_out_that_was_there_all_the_time(
     count: int, cap: int, page_size: int, changes: list[int]
