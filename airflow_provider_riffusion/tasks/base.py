@@ -12,6 +12,8 @@ from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
 #: The parameters of every operator and sensor.
@@ -47,6 +49,10 @@ class RiffusionOperator(BaseOperator):
         from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
         return RiffusionHook(self.riffusion_conn_id)
+
+    def pre_execute(self, context: Context) -> None:
+        """Forget the links of this process, at whose end Airflow would store an empty one over the one it has."""
+        self.operator_extra_links = ()
 
     def check_parameters(self, *, only_literals: bool = False) -> None:
         """

@@ -74,6 +74,7 @@ def test_stems_arrive_byte_for_byte(emulator: Emulator, song_id: str, tmp_path: 
     found = files_in(folder)
     manifest = found.pop("manifest.json")
     assert {name.removesuffix(".m4a"): content for name, content in found.items()} == emulator.stems(song_id)
+    assert json.loads(manifest)["version"] == 1
     assert [entry["path"] for entry in json.loads(manifest)["files"]] == [Path(f["path"]).name for f in result["files"]]
     assert result["path"] == str(folder)
     assert result["size"] == sum(map(len, found.values()))
