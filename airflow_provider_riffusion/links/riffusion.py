@@ -17,7 +17,7 @@ class RiffusionSongLink(BaseOperatorLink):
     """
     The page of the first song that a task has made or waited for.
 
-    Airflow's UI reads it from the XCom ``xcom_key``. At a task's end Airflow stores there what :meth:`get_link` returns.
+    Airflow's UI reads it from the XCom ``xcom_key``; at a task's end Airflow stores there what :meth:`get_link` says.
 
     :param url: the page; empty while nobody knows it
     """
