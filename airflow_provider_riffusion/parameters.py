@@ -22,10 +22,9 @@ def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
     :param shown: its value, safe to show
     :param remedy: what to write instead, without a full stop
     """
-    wrong_value = f"{name} is {shown};"
     # A log shows about 100 characters of a line.
-    separator = " " if len(wrong_value) + len(remedy) < 100 else "\n"
-    return RiffusionConfigurationError(f"{wrong_value}{separator}{remedy}.")
+    separator = " " if len(name) + len(shown) + len(remedy) < 90 else "\n"
+    return RiffusionConfigurationError(f"{name} is {shown};{separator}{remedy}.")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,8 @@ def text(value: object) -> str:
 
 
 def positive(value: Any) -> float:
-    """Return a number above 0, or the text of one, as a float; raises ValueError, TypeError or OverflowError."""
+    """Return a number above 0, its text, or a timedelta's seconds; raises ValueError, TypeError or OverflowError."""
+    value = value.total_seconds() if isinstance(value, timedelta) else value
     number = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str) or not 0 < number < 1e9:
         raise ValueError
@@ -120,20 +120,14 @@ def boolean(value: Any) -> bool:
 def parse_time(value: datetime | str | None) -> datetime | None:
     """Return a time such as ``created_at`` as a datetime, in UTC if it has no zone; None when it is no ISO 8601."""
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+        return _time(value)
     except (ValueError, TypeError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _seconds(value: Any) -> float:
-    return positive(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def _time(value: Any) -> datetime:
-    if (moment := parse_time(value if isinstance(value, datetime) else text(value))) is None:
-        raise ValueError
-    return moment
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(text(value))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _whole_number(value: Any, lowest: int, highest: int) -> int:
@@ -149,5 +143,5 @@ REFERENCE = rule(
     f"use text of at most {MAX_LINE_CHARS} characters",
 )
 BOOLEAN = Rule(boolean, "use True or False")
-SECONDS = Rule(_seconds, "use seconds above 0, or a timedelta")
+SECONDS = Rule(positive, "use seconds above 0, or a timedelta")
 TIME = Rule(_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
@@ -19,9 +19,11 @@ from airflow_provider_riffusion.parameters import (
     whole_number,
     wrong,
 )
+from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.tasks.lineage import register_outputs
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 IF_EXISTS = ("replace", "skip", "fail")
 
 
-def _path_text(value: Any) -> str:
+def _storage_path(value: Any) -> str:
     # Text, because an ObjectStoragePath resolves its connection at once and loses it when it is copied.
-    return str(value) if isinstance(value, os.PathLike) or hasattr(value, "joinpath") else text(value)
+    path = str(value) if isinstance(value, os.PathLike) or hasattr(value, "joinpath") else text(value)
+    StorageLocation.of(path)
+    return path
 
 
 def _is_file_name(value: str) -> bool:
@@ -90,7 +94,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
     parameter_rules: ClassVar[Rules] = {
         "song_id": SONG_ID,
         "download_format": one_of(DOWNLOAD_FORMATS),
-        "storage_path": optional(Rule(_path_text, "give a folder, a URL or a path object")),
+        "storage_path": optional(Rule(_storage_path, "give a folder, a URL or a path object")),
         "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
         "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
         "if_exists": one_of(IF_EXISTS),
@@ -122,13 +126,6 @@ class RiffusionDownloadOperator(RiffusionOperator):
         self._spool: Spool | None = None
         self.check_parameters(only_literals=True)
 
-    def _check(self, names: Collection[str]) -> None:
-        super()._check(names)
-        if self.storage_path is not None and "storage_path" in names:
-            from airflow_provider_riffusion.storage.location import StorageLocation
-
-            StorageLocation.of(self.storage_path, self.storage_conn_id if "storage_conn_id" in names else None)
-
     def execute(self, context: Context) -> DownloadResult:
         """Download, check and publish the song."""
         self.check_parameters()
@@ -143,13 +140,9 @@ class RiffusionDownloadOperator(RiffusionOperator):
             download = self._download_stems if is_stems else self._download_audio
             result = download(storage, self._spool, name)
         self.log.info(
-            "Stored %s, %s bytes: the %s of song %s, in %.1f s, SHA-256 %s",
-            result["path"],
-            result["size"],
-            self.download_format,
-            self.song_id,
-            time.monotonic() - started,
-            result["sha256"],
+            "Stored %(path)s, %(size)s bytes: the %(download_format)s of song %(song_id)s, in %(seconds).1f s, "
+            "SHA-256 %(sha256)s",
+            {**result, "seconds": time.monotonic() - started},
         )
         return result
 
@@ -201,8 +194,6 @@ class RiffusionDownloadOperator(RiffusionOperator):
             files = read_manifest(storage, name)
             result = None if files is None else self._stems_result(storage, name, files, sha256=None)
         else:
-            from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
-
             result = self._result(path, size, None, AUDIO_FORMATS[self.download_format].content_type)
         if result is not None:
             self.log.info(
@@ -233,7 +224,6 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
 
     def _open_storage(self) -> Storage:
-        from airflow_provider_riffusion.storage.location import StorageLocation
         from airflow_provider_riffusion.storage.storage import open_storage
 
         storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path

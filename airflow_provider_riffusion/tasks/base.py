@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,18 +61,14 @@ class RiffusionOperator(BaseOperator):
         :param only_literals: skip values that Airflow renders later; the errors name the task
         :raises RiffusionConfigurationError: a value is wrong
         """
-        names = [name for name in self.parameter_rules if not (only_literals and is_template(getattr(self, name)))]
         try:
-            self._check(names)
+            for name, of in self.parameter_rules.items():
+                value = getattr(self, name)
+                if not (only_literals and is_template(value)):
+                    setattr(self, name, of.check(name, value))
         except RiffusionConfigurationError as error:
-            if only_literals:
-                # Airflow shows the error of a DAG file without the file's own lines.
-                raise RiffusionConfigurationError(f"Task {self.task_id!r}: {error}") from None
-            raise
-
-    def _check(self, names: Collection[str]) -> None:
-        for name in names:
-            setattr(self, name, self.parameter_rules[name].check(name, getattr(self, name)))
+            # Airflow shows the error of a DAG file without the file's own lines.
+            raise (RiffusionConfigurationError(f"Task {self.task_id!r}: {error}") if only_literals else error) from None
 
 
 def is_template(value: object) -> bool:

@@ -70,11 +70,7 @@ def error_of(http_status: int, body: bytes, request: Request, *, retry_after: fl
 
 
 def error_of_payload(
-    http_status: int,
-    payload: object,
-    request: Request,
-    retry_after: float | None = None,
-    user_id: str | int | None = None,
+    http_status: int, payload: object, request: Request, retry_after: float | None = None, user_id: str | None = None
 ) -> RiffusionApiError:
     """Return the error that an error response with a parsed body stands for; see :func:`error_of`."""
     code, api_message = _code(payload), _message(payload)
@@ -84,8 +80,8 @@ def error_of_payload(
     if error_class is RiffusionPendingError:
         # Callbacks test for this status, whichever way the API told it.
         http_status = status = PENDING_STATUS
-    user_id = user_id or request.params.get("user_id")
-    wrong = wrong.format(f" {_line(str(user_id))[:40]}" if user_id else "")
+    account = user_id or request.params.get("user_id")
+    wrong = wrong.format(f" {_line(str(account))[:40]}" if account else "")
     return error_class(
         f"{wrong} (HTTP {http_status}).\n{remedy}\n{request} was answered: {api_message or '(no message)'}",
         http_status=http_status,
