@@ -6,7 +6,7 @@ The errors of this provider.
     RiffusionError
     ├── RiffusionConfigurationError *      a bad parameter, connection or storage path; also a ValueError
     ├── RiffusionConnectionError           no response: may_have_arrived
-    ├── RiffusionApiError                  an error response: http_status, code, message, request, retry_after
+    ├── RiffusionApiError                  an error response: http_status, code, api_message, request, …
     │   ├── RiffusionBadRequestError       400
     │   ├── RiffusionUnauthorizedError *   401, 403
     │   ├── RiffusionSubscriptionError *   402, 412
@@ -74,7 +74,7 @@ class RiffusionApiError(RiffusionError):
     """
     The API sent an error response.
 
-    :param message: what happened
+    :param message: one line that says what happened, one that says what to do, and the API's words
     :param http_status: HTTP status of the response
     :param code: ``code`` in the error body, if it has one
     :param api_message: the API's own words
@@ -98,7 +98,7 @@ class RiffusionApiError(RiffusionError):
         # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
         self.http_status = http_status
         self.code = code
-        self.message = api_message
+        self.api_message = api_message
         self.request = request
 
 

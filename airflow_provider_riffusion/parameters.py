@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
@@ -22,7 +22,9 @@ def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
     :param shown: its value, safe to show
     :param remedy: what to write instead, without a full stop
     """
-    return RiffusionConfigurationError(f"{name} is {shown}; {remedy}.")
+    # A log shows about 100 characters of a line.
+    separator = " " if len(name) + len(shown) + len(remedy) < 90 else "\n"
+    return RiffusionConfigurationError(f"{name} is {shown};{separator}{remedy}.")
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ class Rule:
 Rules = Mapping[str, Rule]
 
 
-def rule(is_right: Callable[[Any], bool], remedy: str) -> Rule:
-    """Make a rule that leaves a right value as it is."""
+def rule(is_right: Callable[[str], bool], remedy: str) -> Rule:
+    """Make a rule for text that is right."""
 
-    def convert(value: Any) -> Any:
-        if not is_right(value):
+    def convert(value: object) -> str:
+        found = text(value)
+        if not is_right(found):
             raise ValueError
-        return value
+        return found
 
     return Rule(convert, remedy)
 
@@ -90,8 +93,16 @@ def is_line(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_LINE_CHARS and value.isprintable()
 
 
+def text(value: object) -> str:
+    """Return text, also of a number, which is what native rendering makes of digits; raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    return str(value)
+
+
 def positive(value: Any) -> float:
-    """Return a number above 0, or the text of one, as a float; raises ValueError, TypeError or OverflowError."""
+    """Return a number above 0, its text, or a timedelta's seconds; raises ValueError, TypeError or OverflowError."""
+    value = value.total_seconds() if isinstance(value, timedelta) else value
     number = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str) or not 0 < number < 1e9:
         raise ValueError
@@ -109,16 +120,14 @@ def boolean(value: Any) -> bool:
 def parse_time(value: datetime | str | None) -> datetime | None:
     """Return a time such as ``created_at`` as a datetime, in UTC if it has no zone; None when it is no ISO 8601."""
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value or "")
+        return _time(value)
     except (ValueError, TypeError):
         return None
+
+
+def _time(value: Any) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(text(value))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return value
 
 
 def _whole_number(value: Any, lowest: int, highest: int) -> int:
@@ -128,8 +137,11 @@ def _whole_number(value: Any, lowest: int, highest: int) -> int:
     return int(value)
 
 
-TEXT = Rule(_text, "use text that is not empty")
-REFERENCE = rule(lambda value: len(_text(value)) <= MAX_LINE_CHARS, f"use text of at most {MAX_LINE_CHARS} characters")
+TEXT = rule(lambda value: value.strip() != "", "use text that is not empty")
+REFERENCE = rule(
+    lambda value: value.strip() != "" and len(value) <= MAX_LINE_CHARS,
+    f"use text of at most {MAX_LINE_CHARS} characters",
+)
 BOOLEAN = Rule(boolean, "use True or False")
-SECONDS = Rule(positive, "use seconds above 0")
-TIME = rule(lambda value: parse_time(value) is not None, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")
+SECONDS = Rule(positive, "use seconds above 0, or a timedelta")
+TIME = Rule(_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

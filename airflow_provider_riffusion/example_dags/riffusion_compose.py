@@ -2,7 +2,14 @@
 Compose a song of three parts with lyrics, and download it.
 
 Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` names the folder for songs. Each run is
-paid for.
+paid for:
+
+.. code-block:: bash
+
+    airflow dags trigger riffusion_compose
+
+Three tasks create at the same time at most, which is how many songs an account makes by default. Deferred tasks are not
+counted; where you defer, or several DAGs create, give the task a pool that is made with ``--include-deferred``.
 """
 
 from datetime import timedelta
@@ -33,6 +40,9 @@ with DAG(
         ],
         lyrics_strength=70,
         deferrable=DEFERRABLE,
+        max_active_tis_per_dag=3,
     )
 
-    RiffusionDownloadOperator.partial(task_id="download").expand(song_id=compose.output)
+    RiffusionDownloadOperator.partial(task_id="download", map_index_template="song {{ task.song_id }}").expand(
+        song_id=compose.output
+    )

@@ -1,6 +1,11 @@
 """
 Download many songs, one mapped task each, behind one check of the account.
 
+.. code-block:: bash
+
+    airflow dags trigger riffusion_download_many
+    airflow dags trigger riffusion_download_many --conf '{"song_ids": ["first-id", "second-id"]}'
+
 Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` names the folder for songs, and a pool:
 
 .. code-block:: bash
@@ -30,7 +35,7 @@ with DAG(
     @task
     def check_account() -> None:
         """Fail here, with one request, when the account is broken; no download is started then."""
-        # Imported here, because the scheduler reads this file over and over and needs no HTTP client for it.
+        # Imported here, because Airflow reads this file over and over and needs no HTTP client for it.
         from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
         RiffusionHook().check_accounts()
@@ -54,4 +59,6 @@ with DAG(
         if_exists="skip",
         # How many run at the same time, over all DAGs that use this pool.
         pool="riffusion",
+        # What the grid shows in place of 0, 1, 2. A DAG that renders native objects makes a number of digits alone.
+        map_index_template="song {{ task.song_id }}",
     ).expand(song_id=songs)

@@ -3,6 +3,13 @@ Make songs from one prompt and download each as mp3 and as wav.
 
 Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` names the folder for songs. Each run is
 paid for: the create task asks for one generation, which yields one or two songs.
+
+.. code-block:: bash
+
+    airflow dags trigger riffusion_generate_and_download --conf '{"prompt": "a waltz for two accordions"}'
+
+Three tasks create at the same time at most, which is how many songs an account makes by default. Deferred tasks are not
+counted; where you defer, or several DAGs create, give the task a pool that is made with ``--include-deferred``.
 """
 
 from datetime import timedelta
@@ -30,10 +37,13 @@ with DAG(
         # Seconds. A song takes half a minute to four.
         poll_interval=10,
         timeout=1800,
+        max_active_tis_per_dag=3,
     )
 
     # One mapped task for each song and format.
-    RiffusionDownloadOperator.partial(task_id="download").expand(
+    RiffusionDownloadOperator.partial(
+        task_id="download", map_index_template="{{ task.song_id }} {{ task.download_format }}"
+    ).expand(
         song_id=create.output,
         download_format=["mp3", "wav"],
     )

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
     from airflow_provider_riffusion.useapi.models import SongSummary
 
-_XCOM_KEY = "riffusion_song_url"
-
 
 class RiffusionSongLink(BaseOperatorLink):
-    """The page of the first song that a task has made or waited for."""
+    """
+    The page of the first song that a task has made or waited for.
+
+    Airflow's UI reads it from the XCom ``xcom_key``; at a task's end Airflow stores there what :meth:`get_link` says.
+
+    :param url: the page; empty while nobody knows it
+    """
 
     name = "Riffusion song"
 
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the song's page; empty until it is known."""
-        return str(XCom.get_value(key=_XCOM_KEY, ti_key=ti_key) or "")
+        """Return the song's page, without looking for an XCom: Airflow logs an error for one that is missing."""
+        return self.url
 
 
 def push_song_url(context: Context, songs: Sequence[SongSummary]) -> None:
     """
-    Keep the page of the first song for the link.
+    Show the page of the first song as the task's link; for every poll, because only a new page is stored.
 
     :param context: the task's context; may be empty, as in a unit test
-    :param songs: finished songs
+    :param songs: songs, finished or not
     """
     url = next((song["share_url"] for song in songs if song["share_url"]), None)
+    task: Any = context.get("task")
+    is_shown = any(link.url == url for link in getattr(task, "operator_extra_links", ()))
     # Airflow's UI makes any text clickable, so only the URL of a web page is kept.
-    if url and url.startswith(("https://", "http://")) and "ti" in context:
-        context["ti"].xcom_push(key=_XCOM_KEY, value=url)
+    if url and url.startswith(("https://", "http://")) and "ti" in context and not is_shown:
+        link = RiffusionSongLink(url)
+        context["ti"].xcom_push(key=link.xcom_key, value=url)
+        if task is not None:
+            # Airflow stores it again at the task's end, past a deployment's XCom backend, from which no UI reads links.
+            task.operator_extra_links = (link,)

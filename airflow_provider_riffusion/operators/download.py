@@ -8,10 +8,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
-from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, whole_number, wrong
+from airflow_provider_riffusion.parameters import (
+    Rule,
+    Rules,
+    is_line,
+    one_of,
+    optional,
+    rule,
+    text,
+    whole_number,
+    wrong,
+)
+from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator, is_template
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.tasks.lineage import register_outputs
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
@@ -23,7 +35,14 @@ if TYPE_CHECKING:
 IF_EXISTS = ("replace", "skip", "fail")
 
 
-def _is_file_name(value: Any) -> bool:
+def _storage_path(value: Any) -> str:
+    # Text, because an ObjectStoragePath resolves its connection at once and loses it when it is copied.
+    path = str(value) if isinstance(value, os.PathLike) or hasattr(value, "joinpath") else text(value)
+    StorageLocation.of(path)
+    return path
+
+
+def _is_file_name(value: str) -> bool:
     is_name = is_line(value) and value not in (".", "..") and set(value).isdisjoint("/\\")
     return is_name and len(os.fsencode(value)) <= 255
 
@@ -77,7 +96,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
     parameter_rules: ClassVar[Rules] = {
         "song_id": SONG_ID,
         "download_format": one_of(DOWNLOAD_FORMATS),
-        "storage_path": optional(rule(lambda value: isinstance(value, str), "give a folder, a URL or a path object")),
+        "storage_path": optional(Rule(_storage_path, "give a folder, a URL or a path object")),
         "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
         "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
         "if_exists": one_of(IF_EXISTS),
@@ -101,25 +120,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
         super().__init__(**kwargs)
         self.song_id = song_id
         self.download_format = download_format
-        # A string, because an ObjectStoragePath resolves its connection at once and loses it when it is copied.
-        is_path = isinstance(storage_path, os.PathLike) or hasattr(storage_path, "joinpath")
-        self.storage_path = str(storage_path) if is_path else storage_path
+        self.storage_path: Any = storage_path
         self.storage_conn_id = storage_conn_id
         self.file_name = file_name
         self.if_exists = if_exists
-        self.max_bytes = max_bytes
+        self.max_bytes: Any = max_bytes
         self._spool: Spool | None = None
         self.check_parameters(only_literals=True)
-
-    def check_parameters(self, *, only_literals: bool = False) -> None:
-        """Check the parameters of this task, and whether storage path and connection agree."""
-        super().check_parameters(only_literals=only_literals)
-        if self.storage_path is not None and not (
-            only_literals and is_template([self.storage_path, self.storage_conn_id])
-        ):
-            from airflow_provider_riffusion.storage.location import StorageLocation
-
-            StorageLocation.of(str(self.storage_path), self.storage_conn_id)
 
     def execute(self, context: Context) -> DownloadResult:
         """Download, check and publish the song."""
@@ -137,13 +144,9 @@ class RiffusionDownloadOperator(RiffusionOperator):
             download = self._download_stems if is_stems else self._download_audio
             result = download(storage, self._spool, name)
         self.log.info(
-            "Stored %s of song %s at %s: %s bytes in %.1f s, SHA-256 %s",
-            self.download_format,
-            self.song_id,
-            result["path"],
-            result["size"],
-            time.monotonic() - started,
-            result["sha256"],
+            "Stored %(path)s, %(size)s bytes: the %(download_format)s of song %(song_id)s, in %(seconds).1f s, "
+            "SHA-256 %(sha256)s",
+            {**result, "seconds": time.monotonic() - started},
         )
         return result
 
@@ -159,7 +162,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
             self.download_format,  # type: ignore[arg-type]  # check_parameters() has made sure of mp3 or wav
             spool.path / name,
             user_id=self.user_id,
-            max_bytes=int(self.max_bytes),
+            max_bytes=self.max_bytes,
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
@@ -167,9 +170,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         try:
-            stems = self.hook.download_stems(
-                self.song_id, spool.path, user_id=self.user_id, max_bytes=int(self.max_bytes)
-            )
+            stems = self.hook.download_stems(self.song_id, spool.path, user_id=self.user_id, max_bytes=self.max_bytes)
         except RiffusionStemsError as error:
             if error.raw_path is None:
                 raise
@@ -197,11 +198,11 @@ class RiffusionDownloadOperator(RiffusionOperator):
             files = read_manifest(storage, name)
             result = None if files is None else self._stems_result(storage, name, files, sha256=None)
         else:
-            from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
-
             result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type)
         if result is not None:
-            self.log.info("Skipped song %s: %s exists already, %s bytes", self.song_id, path, result["size"])
+            self.log.info(
+                "Skipped %s, %s bytes: the file of song %s exists already", path, result["size"], self.song_id
+            )
         return result
 
     def _stems_result(
@@ -234,14 +235,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
 
     def _open_storage(self) -> Storage:
-        from airflow_provider_riffusion.storage.location import StorageLocation
         from airflow_provider_riffusion.storage.storage import open_storage
 
         storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path
         if storage_path is None:
             remedy = f"give the operator one, or the connection {self.riffusion_conn_id!r} the extra storage_path"
             raise wrong("storage_path", "None", remedy)
-        return open_storage(StorageLocation.of(str(storage_path), self.storage_conn_id))
+        return open_storage(StorageLocation.of(storage_path, self.storage_conn_id))
 
 
 def _task_instance(context: Context) -> str | None:

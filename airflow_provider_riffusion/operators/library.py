@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
@@ -18,23 +18,30 @@ if TYPE_CHECKING:
 
 
 _COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
-#: Pages in a row without a new song after which the server is taken to ignore the offset.
-_MAX_STALE_PAGES = 5
+#: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.
+_OVERLAP = 5
+#: Songs that may appear while the pages are read; after more, the server is taken to ignore the offset.
+_MAX_APPEARED = 500
+#: By how much the order of the list may differ from that of the times; the two songs of a job differ by milliseconds.
+_TOLERANCE = timedelta(days=1)
 
 
 class RiffusionListSongsOperator(RiffusionOperator):
     """
     List the songs of a library, newest first.
 
-    Returns their ids. A song that appears while the pages are read moves the others on, which makes some of them show
-    twice; each is returned once, and none is left out. A song that appears during the run is for the next one.
+    Returns their ids. No song is left out that is in the library all the time, whatever appears or is deleted while the
+    pages are read. A song that appears meanwhile is in this result or in that of the next run.
 
     All parameters are templated.
 
-    :param limit: most ids to return; None: all
-    :param page_size: songs per request
-    :param created_after: only songs created later: a datetime, or ISO 8601 such as ``{{ data_interval_start }}``; a
-        time without zone is UTC. Songs that show no time of creation are returned as well
+    :param limit: most ids to return; None: all, although Airflow maps no more than 1,024 (``max_map_length``)
+    :param page_size: songs that a request asks for, at least 10; the server may send fewer
+    :param created_after: only songs created later: a datetime, or ISO 8601, in UTC if it has no zone. For the songs
+        since the last successful run: ``{{ prev_data_interval_start_success | default('2000-01-01', true) }}``, which
+        is None in the first run and undefined in one triggered by hand; ``data_interval_start`` is the time of the run
+        itself, because the intervals of Airflow's ``@daily`` have no length. Songs that show no time of creation are
+        returned as well
     :param status: only songs with this status word; ``completed`` also means ``complete``; None: all
     :param user_id: account; by default the connection's
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
@@ -44,7 +51,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
         "limit": optional(_COUNT),
         "page_size": _COUNT,
         "created_after": optional(TIME),
-        "status": optional(rule(lambda value: isinstance(value, str) and value != "", "use a status word")),
+        "status": optional(rule(bool, "use a status word")),
         **ACCOUNT_RULES,
     }
     template_fields: Sequence[str] = tuple(parameter_rules)
@@ -53,63 +60,73 @@ class RiffusionListSongsOperator(RiffusionOperator):
         self,
         *,
         limit: int | str | None = None,
-        page_size: int | str = 10,
+        page_size: int | str = 100,
         created_after: datetime | str | None = None,
         status: str | None = "completed",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.limit = limit
-        self.page_size = page_size
-        self.created_after = created_after
+        self.limit: Any = limit
+        self.page_size: Any = page_size
+        self.created_after: Any = created_after
         self.status = status
         self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> list[str]:
         """Read the pages and return the ids."""
         self.check_parameters()
-        after = parse_time(self.created_after)
-        limit = None if self.limit is None else int(self.limit)
         wanted: list[Song] = []
-        order = _Order()
+        oldest = datetime.max.replace(tzinfo=UTC)
+        is_newest_first = True
         for page in self._pages():
-            order.see(page)
-            wanted += [song for song in page if self._is_wanted(song, after)]
+            wanted += filter(self._is_wanted, page)
+            times = [created for song in page if (created := parse_time(song.created_at)) is not None]
+            for created in times:
+                is_newest_first = is_newest_first and created - oldest <= _TOLERANCE
+                oldest = min(oldest, created)
+            is_past = self.created_after and times and self.created_after - max(times) > _TOLERANCE
             # Stopping early is right only while the newest songs come first.
-            if order.is_newest_first and (
-                (limit is not None and len(wanted) >= limit) or (after is not None and _is_past(page, after))
-            ):
+            if is_newest_first and (is_past or (self.limit and len(wanted) >= self.limit)):
                 break
-        if not order.is_newest_first:
+        if not is_newest_first:
             self.log.warning("GET music does not list the newest songs first; all pages were read")
-            wanted.sort(key=lambda song: parse_time(song.created_at) or datetime.min.replace(tzinfo=UTC), reverse=True)
-        self.log.info("Found %s songs, returning at most %s", len(wanted), limit)
-        return [song.id for song in wanted[:limit]]
+        wanted.sort(key=lambda song: parse_time(song.created_at) or datetime.min.replace(tzinfo=UTC), reverse=True)
+        found = [song.id for song in wanted[: self.limit]]
+        self.log.info("Returning %s of %s songs found", len(found), len(wanted))
+        return found
 
     def _pages(self) -> Iterator[list[Song]]:
-        """Yield the songs of each page that no earlier one had."""
+        """Yield the songs of each page that no earlier page had."""
         seen: set[str] = set()
-        offset = stale = longest = 0
-        while page := self.hook.list_songs(offset=offset, limit=int(self.page_size), user_id=self.user_id):
+        page_size = max(self.page_size, 2 * _OVERLAP)
+        offset = overlap = 0
+        longest = 1
+        while True:
+            page = self.hook.list_songs(offset=offset, limit=page_size, user_id=self.user_id)
             new = [song for song in page if song.id not in seen]
-            seen.update(song.id for song in new)
-            if not new and len(page) < longest:
-                # This is the end of the library, which songs that appeared meanwhile have moved on.
-                return
             longest = max(longest, len(page))
-            stale = 0 if new else stale + 1
-            if stale >= _MAX_STALE_PAGES:
+            if overlap and offset and len(new) == len(page):
+                # Songs were deleted, so others have moved from here to the pages that were read.
+                offset = max(0, offset - page_size // 2)
+                continue
+            if not new and not overlap and len(page) < longest:
+                # This is the end; songs that appeared meanwhile may have moved some beyond it.
+                return
+            if not new and offset > len(seen) + _MAX_APPEARED:
                 raise RiffusionApiError(
-                    f"GET music returned nothing new on {stale} pages up to offset {offset}: the server seems to "
-                    f"ignore the offset, or more songs appear than page_size={self.page_size} shows; raise page_size."
+                    f"GET music shows nothing new at offset {offset}, after {len(seen)} songs.\n"
+                    "The server seems to ignore the offset; check the host of the Airflow connection."
                 )
             yield new
-            offset += len(page)
+            seen.update(song.id for song in new)
+            # The last page shows nothing but the overlap.
+            overlap = min(_OVERLAP, len(page) // 2) if new or len(page) > _OVERLAP else 0
+            offset += len(page) - overlap
 
-    def _is_wanted(self, song: Song, after: datetime | None) -> bool:
+    def _is_wanted(self, song: Song) -> bool:
         is_wanted = song.is_completed if self.status == "completed" else self.status in (None, song.status)
         created = parse_time(song.created_at)
-        return is_wanted and (after is None or created is None or created > after)
+        return is_wanted and (self.created_after is None or created is None or created > self.created_after)
 
 
 class RiffusionDeleteSongOperator(RiffusionOperator):
@@ -136,22 +153,3 @@ class RiffusionDeleteSongOperator(RiffusionOperator):
         self.check_parameters()
         found = self.hook.delete_song(self.song_id, user_id=self.user_id)
         self.log.info("Song %s was %s", self.song_id, "deleted" if found else "not there")
-
-
-class _Order:
-    """Notes whether songs come newest first, over all pages."""
-
-    def __init__(self) -> None:
-        self.is_newest_first = True
-        self._oldest: datetime | None = None
-
-    def see(self, songs: Sequence[Song]) -> None:
-        for created in filter(None, (parse_time(song.created_at) for song in songs)):
-            if self._oldest is not None and created > self._oldest:
-                self.is_newest_first = False
-            self._oldest = created
-
-
-def _is_past(page: Sequence[Song], after: datetime) -> bool:
-    moments = [created for song in page if (created := parse_time(song.created_at)) is not None]
-    return bool(moments) and max(moments) <= after

@@ -78,7 +78,7 @@ def read_manifest(storage: Storage, folder: str) -> list[StemFile] | None:
 
 
 def _document(about: Mapping[str, object], files: Sequence[StemFile]) -> bytes:
-    return json.dumps({**about, "files": files}, indent=1).encode()
+    return json.dumps({"version": 1, **about, "files": files}, indent=1).encode()
 
 
 def _read(storage: Storage, folder: str, name: str) -> list[StemFile] | None:

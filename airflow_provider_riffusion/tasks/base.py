@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
 #: The parameters of every operator and sensor.
@@ -47,17 +50,25 @@ class RiffusionOperator(BaseOperator):
 
         return RiffusionHook(self.riffusion_conn_id)
 
+    def pre_execute(self, context: Context) -> None:
+        """Forget the links of this process, at whose end Airflow would store an empty one over the one it has."""
+        self.operator_extra_links = ()
+
     def check_parameters(self, *, only_literals: bool = False) -> None:
         """
-        Check the parameters of this task.
+        Check the parameters of this task, each alone, and put the checked values in their places.
 
-        :param only_literals: skip values that Airflow renders later
+        :param only_literals: skip values that Airflow renders later; the errors name the task
         :raises RiffusionConfigurationError: a value is wrong
         """
-        for name, of in self.parameter_rules.items():
-            value = getattr(self, name)
-            if not (only_literals and is_template(value)):
-                of.check(name, value)
+        try:
+            for name, of in self.parameter_rules.items():
+                value = getattr(self, name)
+                if not (only_literals and is_template(value)):
+                    setattr(self, name, of.check(name, value))
+        except RiffusionConfigurationError as error:
+            # Airflow shows the error of a DAG file without the file's own lines.
+            raise (RiffusionConfigurationError(f"Task {self.task_id!r}: {error}") if only_literals else error) from None
 
 
 def is_template(value: object) -> bool:

@@ -30,18 +30,27 @@ ERROR_KEYS = frozenset({"error", "message", "code"})
 
 _MAX_MESSAGE_CHARS = 500
 
-_ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
-    400: (RiffusionBadRequestError, "Check the parameters of the task."),
-    401: (RiffusionUnauthorizedError, "Check the API token, the connection's password; then clear the failed tasks."),
-    402: (RiffusionSubscriptionError, "Renew the useapi.net subscription and clear the failed tasks afterwards."),
-    403: (RiffusionUnauthorizedError, "The API token may not do this: check the password of the Airflow connection."),
-    404: (RiffusionNotFoundError, "Check the song or job id, and that the user_id is the account that owns it."),
-    409: (RiffusionNotReadyError, "The song is not finished yet: wait for it before it is downloaded."),
-    410: (RiffusionNotFoundError, "The song has expired."),
-    412: (RiffusionSubscriptionError, "The account has no credits left: top it up and clear the failed tasks."),
-    422: (RiffusionModerationError, "The prompt was moderated: change its text."),
-    429: (RiffusionRateLimitError, "All slots are in use: lower the parallelism with an Airflow pool."),
+_AUTHORIZE = "Check the API token, the password of the Airflow connection; then clear the failed tasks."
+_RENEW = "Renew the useapi.net subscription, or the credits; then clear the failed tasks."
+_CHECK_ID = "Check the song or job id, and that the user_id is the account that owns it."
+_SLOW_DOWN = "Let Airflow retry later; let fewer tasks run at the same time, with an Airflow pool."
+_REPAIR = f"Post a fresh cookie: {ACCOUNTS_PAGE}\nThen clear the failed tasks."
+#: By status: the class, what is wrong, and what to do.
+_ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str, str]] = {
+    400: (RiffusionBadRequestError, "The API refused the request", "Check the parameters of the task."),
+    401: (RiffusionUnauthorizedError, "The API refused the token", _AUTHORIZE),
+    402: (RiffusionSubscriptionError, "There is no useapi.net subscription, or it has expired", _RENEW),
+    403: (RiffusionUnauthorizedError, "The API token may not do this", _AUTHORIZE),
+    404: (RiffusionNotFoundError, "The API does not know the id", _CHECK_ID),
+    409: (RiffusionNotReadyError, "The song is not finished yet", "Wait for it before it is downloaded."),
+    410: (RiffusionNotFoundError, "The song has expired", "Leave it out: it cannot be downloaded any more."),
+    412: (RiffusionSubscriptionError, "The account has no credits left", _RENEW),
+    422: (RiffusionModerationError, "The prompt was moderated", "Change its text."),
+    429: (RiffusionRateLimitError, "Too many requests, or no free slot for a song", _SLOW_DOWN),
+    PENDING_STATUS: (RiffusionPendingError, "The Riffusion account{} is broken: pending error", _REPAIR),
 }
+_SERVER_ERROR = (RiffusionServerError, "The server failed", "Let Airflow retry the task later.")
+_OTHER_ERROR = (RiffusionApiError, "The API sent an error, or no result", "Look for the cause in the API's words.")
 
 
 def error_of(
@@ -68,25 +77,26 @@ def error_of(
 
 
 def error_of_payload(
-    http_status: int, payload: object, request: Request, retry_after: float | None = None
+    http_status: int, payload: object, request: Request, retry_after: float | None = None, user_id: str | None = None
 ) -> RiffusionApiError:
     """Return the error that an error response with a parsed body stands for; see :func:`error_of`."""
     code, api_message = _code(payload), _message(payload)
     # An error that comes with status 200 has its real status in the body, if anywhere.
     status = code if http_status == 200 and isinstance(code, int) else http_status
-    error_class, remedy = _class_and_remedy(status, payload, api_message)
+    error_class, wrong, remedy = _class_and_remedy(status, payload, api_message)
     if error_class is RiffusionPendingError:
-        message = f"{request}: {_pending_message(api_message, request.params.get('user_id'))}"
-    else:
-        message = f"{request} was answered with HTTP {http_status}: {api_message or '(no message)'} {remedy}".rstrip()
+        # Callbacks test for this status, whichever way the API told it.
+        http_status = status = PENDING_STATUS
+    account = user_id or request.params.get("user_id")
+    wrong = wrong.format(f" {_line(str(account))[:40]}" if account else "")
     return error_class(
-        message,
+        f"{wrong} (HTTP {http_status}).\n{remedy}\n{request} was answered: {api_message or '(no message)'}",
         http_status=http_status,
         code=code,
         api_message=api_message,
         request=str(request),
         retry_after=retry_after,
-        transient=status in TRANSIENT_STATUSES and error_class not in (RiffusionPendingError, RiffusionModerationError),
+        transient=status in TRANSIENT_STATUSES and error_class is not RiffusionModerationError,
     )
 
 
@@ -102,15 +112,18 @@ def unexpected(expected: str, payload: object, request: Request) -> RiffusionApi
     """Return the error in JSON that came with status 200, or that it is not what was expected."""
     names = {dict: "a JSON object", list: "a JSON array", str: "text", bool: "true or false", type(None): "null"}
     found = names.get(type(payload), "a number")
-    message = f"{request} was answered with HTTP 200: expected {expected}, got {found}"
+    message = (
+        f"The API's response is unknown (HTTP 200): expected {expected}, got {found}.\n"
+        f"Check that the host of the Airflow connection is the base URL of this API.\nThe request was {request}."
+    )
     return error_in(payload, request) or RiffusionApiError(message, http_status=200, request=str(request))
 
 
-def broken_accounts_error(accounts: Sequence[Account], request: Request) -> RiffusionPendingError:
+def broken_accounts_error(accounts: Sequence[Account], request: Request) -> RiffusionApiError:
     """Return the error for accounts whose every request would be answered with HTTP 596."""
-    api_message = _line("; ".join(f"{account.user_id}: {account.error}" for account in accounts))
-    message = _pending_message(api_message, _line(", ".join(account.user_id for account in accounts)))
-    return RiffusionPendingError(message, api_message=api_message, request=str(request))
+    error = "; ".join(f"{account.user_id}: {account.error}" for account in accounts)
+    user_id = ", ".join(account.user_id for account in accounts)
+    return error_of_payload(PENDING_STATUS, {"error": error}, request, user_id=user_id)
 
 
 def text_of_error(error: object) -> str:
@@ -123,21 +136,13 @@ def text_of_error(error: object) -> str:
         return "(deeply nested JSON)"
 
 
-def _class_and_remedy(status: int, payload: object, api_message: str) -> tuple[type[RiffusionApiError], str]:
-    if status == PENDING_STATUS or "pending error" in api_message.lower():
-        return RiffusionPendingError, ""
-    if isinstance(payload, dict) and payload.get("is_flagged") is True:
+def _class_and_remedy(status: int, payload: object, api_message: str) -> tuple[type[RiffusionApiError], str, str]:
+    # The error of another request may quote a prompt, so two words alone would tell too little.
+    if "account has pending error" in api_message.lower():
+        status = PENDING_STATUS
+    elif status != PENDING_STATUS and isinstance(payload, dict) and payload.get("is_flagged") is True:
         status = 422
-    return _ERRORS_BY_STATUS.get(status, (RiffusionApiError if 200 <= status < 500 else RiffusionServerError, ""))
-
-
-def _pending_message(api_message: str, user_id: object) -> str:
-    account = f"account {user_id}" if user_id else "account"
-    return (
-        f"The Riffusion {account} is broken (HTTP {PENDING_STATUS}, pending error): useapi.net could not refresh its "
-        f"cookie. No request will succeed, so none is repeated. Post a fresh cookie for this account as described at "
-        f"{ACCOUNTS_PAGE} and clear the failed tasks afterwards. The API said: {api_message or 'nothing'}"
-    )
+    return _ERRORS_BY_STATUS.get(status, _OTHER_ERROR if 200 <= status < 500 else _SERVER_ERROR)
 
 
 def _code(payload: object) -> int | str | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
-from airflow_provider_riffusion.emulator import Emulator
+from airflow_provider_riffusion.emulator import Emulator, Song
 from tests.support.dag_runs import EXAMPLES, outcomes_of, results_of, run_dag
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "connection", "no_backoff")
@@ -25,7 +29,7 @@ def test_a_broken_account_costs_one_request_and_one_try(
     assert emulator.count() == 1
     assert list(tmp_path.iterdir()) == []
     log = capfd.readouterr().out
-    assert "Post a fresh cookie for this account" in log
+    assert "Post a fresh cookie" in log
     assert emulator.token not in log
 
 
@@ -97,10 +101,68 @@ def test_example_one_song(
     connect(emulator.url, emulator.token, storage_path=str(tmp_path))
     song_id = emulator.songs[0].id
     run = run_dag(EXAMPLES / "riffusion_download_song.py", {"song_id": song_id, "download_format": download_format})
-    assert outcomes_of(run) == {"download": ("success", 1)}
+    assert outcomes_of(run) == {"download": ("success", 1), "use": ("success", 1)}
     (result,) = results_of(run)
     assert Path(result["path"]).exists()
     assert emulator.count("music/download") == 1
+    assert used_by(run) == f"The song is at {result['path']}."
+
+
+def used_by(run: Any) -> Any:
+    (task,) = (task for task in run.get_task_instances() if task.task_id == "use")
+    return task.xcom_pull(task_ids="use")
+
+
+def test_example_one_song_needs_its_id(emulator: Emulator) -> None:
+    with pytest.raises(ParamValidationError, match="song_id"):
+        run_dag(EXAMPLES / "riffusion_download_song.py")
+    assert emulator.requests == []
+
+
+EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
+    "archive": {},
+    "compose": {},
+    "download_many": {},
+    "download_song": {"song_id": "20250401"},
+    "generate_and_download": {"prompt": "20250401"},
+}
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+@pytest.mark.parametrize("kind", ["by time", "by hand"])
+@pytest.mark.parametrize("name", EXAMPLE_CONFS)
+def test_every_example_runs_however_it_was_started(
+    emulator: Emulator, connect: Callable[..., None], tmp_path: Path, name: str, kind: str, native: bool
+) -> None:
+    connect(emulator.url, emulator.token, storage_path=str(tmp_path / "songs"))
+    emulator.configure(generation_seconds=0.05)
+    emulator.add_song(Song("20250401"))
+    run = run_dag(EXAMPLES / f"riffusion_{name}.py", EXAMPLE_CONFS[name], kind=kind, native=native, poll_interval=0.05)
+    assert run.state == "success", outcomes_of(run)
+    assert (run.logical_date is None) is (kind == "by hand")
+    assert results_of(run)
+    assert all(Path(result["path"]).exists() for result in results_of(run))
+    for task in run.get_task_instances():
+        if task.map_index >= 0:
+            result = task.xcom_pull(task_ids=task.task_id, map_indexes=task.map_index)
+            assert task.rendered_map_index in (
+                f"song {result['song_id']}",
+                f"{result['song_id']} {result['download_format']}",
+            )
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+@pytest.mark.parametrize("kind", ["by time", "by hand"])
+def test_the_readmes_first_dag_runs_however_it_was_started(
+    emulator: Emulator, connect: Callable[..., None], tmp_path: Path, kind: str, native: bool
+) -> None:
+    connect(emulator.url, emulator.token, storage_path=str(tmp_path))
+    emulator.configure(generation_seconds=0.05)
+    run = run_dag(DAGS.parent / "readme.py", kind=kind, native=native, poll_interval=0.05)
+    assert run.state == "success", outcomes_of(run)
+    (prompt,) = (request.body["prompt"] for request in emulator.requests if request.method == "POST")
+    assert prompt == f"a calm piano piece for {run.run_after:%Y-%m-%d}"
+    assert {path.name for path in tmp_path.glob("*.wav")} == {f"{result['song_id']}.wav" for result in results_of(run)}
 
 
 @pytest.fixture
@@ -164,11 +226,30 @@ def test_example_archive(emulator: Emulator, connect: Callable[..., None], tmp_p
     assert emulator.count() == 1
 
 
+def test_example_archive_takes_a_library_of_4000_songs_in_runs_that_airflow_can_map(
+    connect: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    library = [Song(f"song-{number:04}", created_at=start + timedelta(hours=number)) for number in range(4000)]
+    with Emulator(songs=library) as emulator:
+        connect(emulator.url, emulator.token, storage_path=str(tmp_path))
+        dag = runpy.run_path(str(EXAMPLES / "riffusion_archive.py"))["dag"]
+        song_ids = dag.get_task("songs").execute({})
+        assert len(song_ids) == 4000
+        choose_missing = dag.get_task("choose_missing").python_callable
+        for run in range(4):
+            chosen = choose_missing(song_ids)
+            assert chosen == [f"song-{run * 1000 + number:04}" for number in range(1000)]
+            for song_id in chosen[: 1000 if run < 3 else 997]:
+                (tmp_path / f"{song_id}.mp3").touch()
+        last = run_dag(EXAMPLES / "riffusion_archive.py")
+        assert [result["song_id"] for result in results_of(last)] == ["song-3997", "song-3998", "song-3999"]
+        assert choose_missing(song_ids) == []
+
+
 def test_dag_files_are_parsed_without_a_request_or_a_connection(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import runpy
-
     monkeypatch.delenv("AIRFLOW_CONN_RIFFUSION_DEFAULT")
     for path in EXAMPLES.glob("*.py"):
         assert runpy.run_path(str(path))["dag"].tasks

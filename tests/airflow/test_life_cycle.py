@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_riffusion.emulator import Emulator, Song
+from airflow_provider_riffusion.links.riffusion import RiffusionSongLink
 from tests.support.creating import CREATE
 from tests.support.dag_runs import ROOT, outcomes_of, results_of, run_dag
 from tests.support.relay import relaying
@@ -66,6 +67,30 @@ def test_a_596_at_the_third_poll_ends_the_task_without_a_retry(
     ((state, tries),) = outcomes_of(run).values()
     assert (state, tries) == ("failed", 1)
     assert polls == 3
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_link_is_there_without_an_error_in_the_output(
+    emulator: Emulator, deferrable: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    def links(run: Any) -> list[Any]:
+        with create_session() as session:
+            found = XComModel.get_many(run_id=run.run_id, key=RiffusionSongLink().xcom_key)
+            return list(session.scalars(found.with_only_columns(XComModel.value)))
+
+    run = run_dag(DAGS, name="create", deferrable=deferrable, poll_interval=0.05)
+    assert run.state == "success"
+    (link,) = links(run)
+    assert link.startswith("https://")
+    assert any(song.id in link for song in emulator.songs)
+    emulator.break_account("user-1")
+    run = run_dag(DAGS, name="create", deferrable=deferrable)
+    assert run.state == "failed"
+    assert links(run) == []
+    assert "XCom not found" not in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("airflow_db")

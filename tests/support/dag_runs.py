@@ -14,16 +14,27 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "example_dags"
 
 
-def run_dag(dag_file: Path, conf: dict[str, Any] | None = None, *, name: str = "dag", **overrides: Any) -> DagRun:
+def run_dag(
+    dag_file: Path,
+    conf: dict[str, Any] | None = None,
+    *,
+    name: str = "dag",
+    kind: str = "by time",
+    native: bool = False,
+    **overrides: Any,
+) -> DagRun:
     """
     Run a DAG with ``dag.test()``; its state tells how it went.
 
     :param dag_file: the file, which must lie in a DAG folder of Airflow
     :param conf: the run's conf, which becomes its params
     :param name: the DAG's variable in the file
+    :param kind: ``by time``, as a schedule or a backfill starts it, or ``by hand``, as an asset event does, too
+    :param native: let Jinja make Python's values of templates
     :param overrides: attributes to give to all tasks that are not mapped; by default retries are not waited for
     """
     dag = runpy.run_path(str(dag_file))[name]
+    dag.render_template_as_native_obj = native
     for task in dag.tasks:
         attributes = {"retry_delay": timedelta(0), **overrides}
         for attribute, value in attributes.items():
@@ -31,7 +42,7 @@ def run_dag(dag_file: Path, conf: dict[str, Any] | None = None, *, name: str = "
                 task.partial_kwargs[attribute] = value
             elif not task.is_mapped:
                 setattr(task, attribute, value)
-    run: DagRun = dag.test(run_conf=conf)
+    run: DagRun = dag.test(run_conf=conf, **({"logical_date": None} if kind == "by hand" else {}))
     return run
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from airflow_provider_riffusion.exceptions import RiffusionError
+from airflow_provider_riffusion.exceptions import RiffusionApiError, RiffusionError
 from airflow_provider_riffusion.useapi.riffusion import requests as api_requests
 
 _SHARED: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -23,6 +23,7 @@ T = TypeVar("T")
 REQUEST = api_requests.download_request("song", "mp3", "user-1")
 TOKEN = "user:1234-abcdef"
 MAX_ERROR_LENGTH = 2000
+MAX_ERROR_LINES = 4
 
 #: Any character, lone surrogates and control characters too.
 any_text = st.text(st.characters(), max_size=40) | st.sampled_from(
@@ -98,8 +99,11 @@ def outcome(call: Callable[[], T], check: Callable[[RiffusionError], None] | Non
 
 
 def check_error(error: RiffusionError) -> None:
-    """An error goes into one line of a log, and in a trigger's event through JSON and a database."""
-    check_text(str(error))
+    """An error's lines are all of ours; it goes into a log, and in a trigger's event through JSON and a database."""
+    lines = str(error).split("\n")
+    assert len(lines) <= MAX_ERROR_LINES, lines
+    assert not isinstance(error, RiffusionApiError) or len(lines[0]) <= 100, lines
+    check_text("".join(lines))
     check_json(vars(error))
 
 

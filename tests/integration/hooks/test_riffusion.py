@@ -117,6 +117,21 @@ def test_accounts(emulator: Emulator, connect: Callable[..., None]) -> None:
     assert "wrong-token" not in message
 
 
+def test_a_form_that_is_tested_has_no_id_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TBCOIBAL", '{"conn_type": "riffusion"}')
+    is_good, message = RiffusionHook("tBcOIBal").test_connection()
+    assert not is_good
+    assert message.startswith("password is (empty)")
+
+
+def test_a_connection_that_is_missing_ends_a_task_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_RIFFUSION_DEFAULT")
+    with pytest.raises(
+        errors.RiffusionConfigurationError, match=r"no Airflow connection 'riffusion_default'\.\nAdd it"
+    ):
+        RiffusionHook().list_songs()
+
+
 def test_an_account_that_is_broken_does_not_stop_another(connect: Callable[..., None]) -> None:
     with Emulator(accounts=[Account("a"), Account("b", error="pending")]) as emulator:
         connect(emulator.url, emulator.token, user_id="a")
@@ -141,7 +156,7 @@ def test_a_404_of_another_server_is_not_taken_for_no_accounts(connect: Callable[
         calls: list[Callable[[], object]] = [
             hook.get_accounts,
             lambda: hook.get_songs("song"),
-            lambda: hook.is_known("song"),
+            lambda: hook.poll_songs(["song"]),
             lambda: hook.delete_song("song"),
             lambda: hook.delete_job("job"),
         ]

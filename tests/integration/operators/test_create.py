@@ -97,15 +97,15 @@ def test_all_parameters_reach_the_api(emulator: Emulator) -> None:
 
 
 WRONG_PROMPT: dict[str, list[Any]] = {
-    "prompt": ["", " ", None, 5],
+    "prompt": ["", " ", None, [5]],
     "instrumental": ["maybe", None, 1],
-    "model": ["", 5],
+    "model": ["", [5]],
     "max_jobs": [0, 11, "x", True, 1.5],
     "reply_url": ["", "x" * 1025],
     "reply_ref": ["", "x" * 1025],
     "poll_interval": [0, -1, "x", None],
     "timeout": [0, "x"],
-    "user_id": ["", 5],
+    "user_id": ["", [5]],
     "riffusion_conn_id": [""],
 }
 
@@ -186,7 +186,7 @@ def test_a_refused_create_is_sent_once_and_forgotten(emulator: Emulator, status:
 
 def test_a_song_that_fails_ends_the_task_and_is_forgotten(emulator: Emulator) -> None:
     store = Store()
-    with pytest.raises(errors.RiffusionSongFailedError, match="(failed)"):
+    with pytest.raises(errors.RiffusionSongFailedError, match=r"\('failed'\)"):
         prompt_operator(prompt="a failing song").execute(context(store))
     assert store.values == {}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, dag
+from airflow.sdk import DAG, ObjectStoragePath, dag
 from airflow.sdk.definitions.param import DagParam
 
 from airflow_provider_riffusion import exceptions as errors
@@ -75,6 +75,7 @@ def test_stems_arrive_byte_for_byte(emulator: Emulator, song_id: str, tmp_path: 
     found = files_in(folder)
     manifest = found.pop("manifest.json")
     assert {name.removesuffix(".m4a"): content for name, content in found.items()} == emulator.stems(song_id)
+    assert json.loads(manifest)["version"] == 1
     assert [entry["path"] for entry in json.loads(manifest)["files"]] == [Path(f["path"]).name for f in result["files"]]
     assert result["path"] == str(folder)
     assert result["size"] == sum(map(len, found.values()))
@@ -262,7 +263,7 @@ def test_a_document_that_is_no_json(emulator: Emulator, song_id: str, tmp_path: 
 def test_an_error_is_found_behind_a_byte_order_mark(
     connect: Callable[..., None], tmp_path: Path, lead: bytes, download_format: str
 ) -> None:
-    with serve(ok(lead + b'{"error": "pending error"}')) as server:
+    with serve(ok(lead + b'{"error": "Your account has pending error."}')) as server:
         connect(server.url, "t")
         with pytest.raises(errors.RiffusionPendingError):
             run(song_id="s", download_format=download_format, storage_path=str(tmp_path))
@@ -386,7 +387,7 @@ def test_an_incomplete_set_is_not_skipped(emulator: Emulator, song_id: str, tmp_
 # --- parameters
 
 WRONG: dict[str, list[Any]] = {
-    "song_id": ["../../etc/x", "/etc/x", "", "x" * 10_000, "a\0b", "a\nb", 5, None],
+    "song_id": ["../../etc/x", "/etc/x", "", "x" * 10_000, "a\0b", "a\nb", [5], True, None],
     "download_format": ["flac", "", None],
     "file_name": ["", "a/b", "..", ".", "a\\b", "a\0b", "x" * 300, "ä" * 200],
     "if_exists": ["overwrite", ""],
@@ -396,6 +397,10 @@ WRONG: dict[str, list[Any]] = {
     "user_id": ["", "a\nb"],
     "riffusion_conn_id": ["", None],
 }
+
+
+#: What ``render_template_as_native_obj`` makes of templates.
+NATIVE: dict[str, Any] = {"song_id": 20250401, "file_name": 20250402, "max_bytes": 9999}
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
@@ -434,11 +439,37 @@ def test_templates_and_xcoms_are_left_alone_until_they_are_rendered() -> None:
 
 
 def test_a_path_object_is_kept_as_text(tmp_path: Path) -> None:
-    from airflow.sdk import ObjectStoragePath
-
     assert RiffusionDownloadOperator(task_id="t", song_id="s", storage_path=tmp_path).storage_path == str(tmp_path)
     path = ObjectStoragePath("s3://bucket/songs")
     assert RiffusionDownloadOperator(task_id="t", song_id="s", storage_path=path).storage_path == "s3://bucket/songs"
+
+
+@pytest.mark.parametrize("kind", [Path, ObjectStoragePath])
+def test_a_path_object_may_come_from_another_task(
+    emulator: Emulator, song_id: str, tmp_path: Path, kind: Callable[[str], Any]
+) -> None:
+    operator = RiffusionDownloadOperator(task_id="t", song_id=song_id, storage_path="{{ params.x }}")
+    # What Airflow puts there for an XComArg.
+    operator.storage_path = kind(str(tmp_path))
+    assert operator.execute({})["path"] == str(tmp_path / f"{song_id}.mp3")
+
+
+def test_numbers_that_native_rendering_makes_of_digits_are_text(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.add_song(Song("20250401"))
+    operator = RiffusionDownloadOperator(task_id="t", storage_path=str(tmp_path), **dict.fromkeys(NATIVE, "{{ x }}"))
+    for name, value in NATIVE.items():
+        setattr(operator, name, value)
+    result = operator.execute({})
+    assert (result["song_id"], result["path"]) == ("20250401", str(tmp_path / "20250402"))
+
+
+def test_the_log_begins_with_the_path_and_the_size(
+    emulator: Emulator, song_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"{song_id}.mp3"
+    for start in ("Stored", "Skipped"):
+        run(song_id=song_id, storage_path=str(tmp_path), if_exists="skip")
+        assert f"] {start} {path}, {path.stat().st_size} bytes" in capsys.readouterr().out
 
 
 def test_rendered_text_is_enough(emulator: Emulator, song_id: str, tmp_path: Path) -> None:

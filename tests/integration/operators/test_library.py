@@ -48,30 +48,43 @@ def test_a_library_that_grows_while_it_is_read_is_listed_once_and_whole(connect:
 
 
 def test_limit_and_created_after_stop_early(connect: Callable[..., None]) -> None:
-    with Emulator(songs=library(100)) as emulator:
+    with Emulator(songs=library(400)) as emulator:
         connect(emulator.url, emulator.token)
-        assert list_songs(limit=12) == [f"song-{number:03}" for number in range(99, 87, -1)]
-        assert emulator.count() == 2
+        assert list_songs(limit=12) == [f"song-{number:03}" for number in range(399, 387, -1)]
+        assert emulator.count() == 1
         emulator.clear()
-        after = START + timedelta(hours=94)
+        after = START + timedelta(hours=394)
         for value in (after, after.isoformat(), after.replace(tzinfo=None).isoformat()):
-            assert list_songs(created_after=value) == [f"song-{number:03}" for number in range(99, 94, -1)]
+            assert list_songs(created_after=value) == [f"song-{number:03}" for number in range(399, 394, -1)]
+        # The first page reaches back by more than the day that the order may be off.
         assert emulator.count() == 2 * 3
+
+
+def test_a_page_has_100_songs(connect: Callable[..., None]) -> None:
+    with Emulator(songs=library(250)) as emulator:
+        connect(emulator.url, emulator.token)
+        assert len(list_songs()) == 250
+        assert {request.query["limit"] for request in emulator.requests} == {"100"}
+        # Three pages, the five songs that they share, and the empty one.
+        assert emulator.count() == 5
 
 
 def page_of(*songs: dict[str, str]) -> Callable[[Any], None]:
     return ok(json.dumps(songs).encode(), "application/json")
 
 
-def test_an_order_that_is_not_newest_first_is_read_to_the_end(connect: Callable[..., None]) -> None:
+def test_an_order_that_is_not_newest_first_is_read_to_the_end(
+    connect: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     pages = [
         page_of(*({"id": f"s{day}", "status": "complete", "created_at": f"2025-01-{day:02}T00:00:00Z"} for day in days))
-        for days in ((3, 1), (9, 2), (5, 4), ())
+        for days in ((3, 1), (1, 9, 2), (2, 5, 4), (4,), ())
     ]
     with serve(*pages) as server:
         connect(server.url, "t")
         assert list_songs(limit=3, created_after="2025-01-02T00:00:00Z") == ["s9", "s5", "s4"]
-    assert len(server.requests) == 4
+    assert len(server.requests) == 5
+    assert "does not list the newest songs first; all pages were read" in capsys.readouterr().out
 
 
 def test_a_server_that_ignores_the_offset_is_an_error(connect: Callable[..., None]) -> None:

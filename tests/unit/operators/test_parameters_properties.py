@@ -31,6 +31,7 @@ odd = (
     json_values
     | st.binary(max_size=4)
     | st.datetimes()
+    | st.timedeltas()
     | st.tuples(st.integers())
     | st.sets(st.integers(), max_size=2)
     | st.decimals()
@@ -111,7 +112,7 @@ names = st.lists(st.sampled_from(["a", "ä" * 100, ".", "..", "/", "\\", " ", "\
 def test_a_file_name_stays_in_its_folder(name: str) -> None:
     found = outcome(lambda: RiffusionDownloadOperator(task_id="t", song_id="s", storage_path="/songs", file_name=name))
     if isinstance(found, RiffusionError):
-        assert str(found).startswith("file_name is ")
+        assert str(found).startswith("Task 't': file_name is ")
     elif not is_template(name):
         path = Path("/songs", name)
         assert path.parent == Path("/songs")
@@ -132,7 +133,7 @@ def test_any_parameter_is_taken_or_named(name: str, data: st.DataObject) -> None
     found = outcome(lambda: operator(task_id="t", **{**valid, parameter: value}))
     if isinstance(found, RiffusionError):
         assert type(found) is RiffusionConfigurationError
-        assert str(found).startswith(parameter)
+        assert str(found).startswith(f"Task 't': {parameter}")
         assert not is_template(value)
         return
     taken = getattr(found, parameter)
@@ -140,13 +141,16 @@ def test_any_parameter_is_taken_or_named(name: str, data: st.DataObject) -> None
         return
     # What execute() does with it.
     if parameter in ("poll_interval", "timeout") and name in ("prompt", "compose"):
-        assert 0 < float(taken) < 1e9
+        assert isinstance(taken, float)
+        assert 0 < taken < 1e9
     elif parameter in ("limit", "page_size", "max_bytes") and taken is not None:
-        assert int(taken) > 0
+        assert isinstance(taken, int)
+        assert taken > 0
     elif parameter == "song_id":
         assert is_song_id(taken)
     elif parameter == "created_after" and taken is not None:
-        assert isinstance(taken, str | datetime)
+        assert isinstance(taken, datetime)
+        assert taken.tzinfo
     if name in ("prompt", "compose"):
         names = PROMPT_RULES if name == "prompt" else COMPOSE_RULES
         values = {key: getattr(found, key) for key in names}

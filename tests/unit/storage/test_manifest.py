@@ -16,7 +16,7 @@ from tests.support.storage import local
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "song.stems" / MANIFEST).mkdir(parents=True)
-    with pytest.raises(RiffusionConfigurationError, match=r"manifest\.json'; it cannot be read"):
+    with pytest.raises(RiffusionConfigurationError, match=r"manifest\.json';\sit cannot be read"):
         stem_set.read_manifest(local(tmp_path), "song.stems")
 
 

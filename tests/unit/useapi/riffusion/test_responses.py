@@ -86,13 +86,49 @@ def test_a_404_that_is_not_the_apis_names_the_base_url_and_is_no_missing_song(bo
 )
 def test_every_error_envelope_is_read(body: Any, code: object, message: str) -> None:
     error = error_of(400, body)
-    assert (error.code, error.message) == (code, message)
+    assert (error.code, error.api_message) == (code, message)
+
+
+STATUSES = sorted({*useapi_errors._ERRORS_BY_STATUS, 204, 408, 413, 500, 503, 600})
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_an_error_says_on_its_first_line_what_is_wrong_on_the_second_what_to_do_and_then_the_apis_words(
+    status: int,
+) -> None:
+    error = error_of(status, {"error": "many\nwords " * 20})
+    wrong, *remedy, words = str(error).split("\n")
+    assert wrong.endswith(f" (HTTP {status}).")
+    assert words.startswith(f"{REQUEST} was answered: many words many words")
+    assert remedy
+    for line in (wrong, *remedy):
+        assert len(line) < 100
+        assert not line.startswith(str(REQUEST))
+    assert remedy[-1].endswith(".")
 
 
 def test_a_pending_error_tells_a_human_what_to_do() -> None:
-    error = error_of(596, b"<html>")
-    for part in ("596", "fresh cookie", useapi_errors.ACCOUNTS_PAGE, "user-1"):
-        assert part in str(error)
+    wrong, *remedy, _ = str(error_of(596, b"<html>")).split("\n")
+    assert wrong == "The Riffusion account user-1 is broken: pending error (HTTP 596)."
+    assert remedy == [f"Post a fresh cookie: {useapi_errors.ACCOUNTS_PAGE}", "Then clear the failed tasks."]
+
+
+@pytest.mark.parametrize("status", [200, 400, 596])
+def test_a_broken_account_has_status_596_whichever_way_the_api_tells_it(status: int) -> None:
+    error = error_of(status, {"error": "Your Riffusion account has pending error. Please address this issue."})
+    assert isinstance(error, errors.RiffusionPendingError)
+    assert error.http_status == 596
+    accounts = [models.Account("user-1", error="expired"), models.Account("u" * 1024, error="expired")]
+    error = useapi_errors.broken_accounts_error(accounts, REQUEST)
+    assert isinstance(error, errors.RiffusionPendingError)
+    assert error.http_status == 596
+    assert str(error).startswith("The Riffusion account user-1, uuu")
+    assert len(str(error).partition("\n")[0]) <= 100
+
+
+def test_a_prompt_that_is_quoted_is_no_broken_account() -> None:
+    error = error_of(400, {"error": "The prompt 'my pending error' is too short"})
+    assert type(error) is errors.RiffusionBadRequestError
 
 
 @pytest.mark.parametrize(
@@ -115,7 +151,7 @@ def test_json_instead_of_audio_is_an_error(body: Any, error_class: type) -> None
 
 def test_a_flagged_reply_is_moderation_whatever_its_status() -> None:
     assert isinstance(error_of(400, {"is_flagged": True, "reason": "moderation"}), errors.RiffusionModerationError)
-    assert error_of(400, {"is_flagged": True, "reason": "moderation"}).message == "moderation"
+    assert error_of(400, {"is_flagged": True, "reason": "moderation"}).api_message == "moderation"
 
 
 def test_songs_are_read_and_odd_fields_become_none() -> None:
@@ -154,7 +190,7 @@ def test_something_else_than_songs_is_an_error(payload: Any) -> None:
 
 def test_an_error_with_status_200_is_that_error_everywhere() -> None:
     with pytest.raises(errors.RiffusionPendingError):
-        responses.parse_songs({"error": "pending error"}, REQUEST)
+        responses.parse_songs({"error": "Your Riffusion account has pending error."}, REQUEST)
     with pytest.raises(errors.RiffusionUnauthorizedError):
         responses.parse_accounts({"error": "x", "code": 401}, REQUEST)
     with pytest.raises(errors.RiffusionApiError, match="bad"):
