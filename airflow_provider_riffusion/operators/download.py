@@ -163,7 +163,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
-        return self._result(storage, name, file.size, file.sha256, file.content_type)
+        return self._result(storage, name, file.size, file.sha256, file.content_type, ())
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         try:
@@ -199,7 +199,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         else:
             from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
 
-            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type)
+            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type, ())
         if result is not None:
             self.log.info("Skipped song %s: %s exists already, %s bytes", self.song_id, path, result["size"])
         return result
@@ -212,13 +212,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         return self._result(storage, name, size, sha256, "application/json", listed)
 
     def _result(
-        self,
-        storage: Storage,
-        name: str,
-        size: int,
-        sha256: str | None,
-        content_type: str,
-        files: Sequence[StemFile] = (),
+        self, storage: Storage, name: str, size: int, sha256: str | None, content_type: str, files: Sequence[StemFile]
     ) -> DownloadResult:
         return DownloadResult(
             song_id=self.song_id,

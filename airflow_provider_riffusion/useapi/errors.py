@@ -45,7 +45,7 @@ _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str]] = {
 
 
 def error_of(
-    http_status: int, body: bytes, request: Request, *, url: str = "", retry_after: float | None = None
+    http_status: int, body: bytes, request: Request, url: str = "", retry_after: float | None = None
 ) -> RiffusionApiError:
     """
     Return the error that an error response stands for.
