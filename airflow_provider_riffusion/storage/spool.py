@@ -26,18 +26,21 @@ class Spool:
 
     def __init__(self, folder: Path, name: str, owner: str | None) -> None:
         self._folder, self._name = folder, name
+        self._of_all_tries: Path | None = None
         prefix, suffix = f".{name[:32]}.", ".part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            of_all_tries = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=folder))
             if owner is not None:
-                known = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
-                shutil.rmtree(known, ignore_errors=True)
-                # A folder that could not be removed, because it is another user's, keeps its name; ours is random then.
-                with suppress(OSError):
-                    of_all_tries = of_all_tries.rename(known)
-            # Each try gets a folder, because an older try that still runs must not remove this try's files.
-            self.path = Path(tempfile.mkdtemp(dir=of_all_tries))
+                of_all_tries = folder / f"{prefix}{hashlib.sha256(owner.encode()).hexdigest()[:16]}{suffix}"
+                shutil.rmtree(of_all_tries, ignore_errors=True)
+                # If the folder could not be removed, because it is another user's, a random name is used below.
+                with suppress(FileExistsError, FileNotFoundError):
+                    of_all_tries.mkdir(mode=0o700)
+                    self._of_all_tries = of_all_tries
+                    # Each try gets a folder, because an older try that still runs must not remove this try's files.
+                    self.path = Path(tempfile.mkdtemp(dir=of_all_tries))
+                    return
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=folder))
         except OSError as error:
             raise _error_of(name, folder, error) from error
 
@@ -53,8 +56,9 @@ class Spool:
     def remove(self) -> None:
         """Remove the folder and its content; a download that still runs can then no longer be published."""
         shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):
-            self.path.parent.rmdir()
+        if self._of_all_tries is not None:
+            with suppress(OSError):
+                self._of_all_tries.rmdir()
 
 
 #: Errors that no retry cures.
