@@ -126,6 +126,7 @@ class CreateOnce:
     def _create(self, state: TaskState, build: Callable[[str], Request]) -> Sequence[str]:
         create = SavedCreate(reference=self.reply_ref or secrets.token_hex(16), sent_at=time.time())
         request = build(create.reference)
+        self.stop_if_killed()
         state.save_create(create)
         try:
             handles = self.hook.create(request)

@@ -408,7 +408,7 @@ def test_a_killed_task_sends_no_create(emulator: Emulator) -> None:
     operator = prompt_operator()
     operator.on_kill()
     store = Store()
-    with pytest.raises(errors.RiffusionError, match="stopped before the request was sent"):
+    with pytest.raises(errors.RiffusionError, match=r"The task was killed\."):
         operator.execute(context(store))
     assert emulator.requests == []
     assert store.values == {}
@@ -546,7 +546,7 @@ def test_a_kill_before_the_task_runs_imports_nothing_and_sends_nothing(emulator:
     operator = prompt_operator()
     operator.on_kill()
     assert "hook" not in vars(operator)
-    with pytest.raises(errors.RiffusionError, match="stopped before the request was sent"):
+    with pytest.raises(errors.RiffusionError, match=r"The task was killed\."):
         operator.execute({})
     assert emulator.count(CREATE) == 0
 
