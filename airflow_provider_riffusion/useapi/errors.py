@@ -54,7 +54,7 @@ _OTHER_ERROR = (RiffusionApiError, "The API sent an error, or no result", "Look 
 
 
 def error_of(
-    http_status: int, body: bytes, request: Request, *, url: str = "", retry_after: float | None = None
+    http_status: int, body: bytes, request: Request, url: str = "", retry_after: float | None = None
 ) -> RiffusionApiError:
     """
     Return the error that an error response stands for.
