@@ -14,11 +14,12 @@ manager:
 from __future__ import annotations
 
 from airflow_provider_riffusion.emulator.emulator import Emulator, example_accounts, example_songs
-from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate, Account, Settings, Song
 from airflow_provider_riffusion.emulator.server.faults import Fault
 from airflow_provider_riffusion.emulator.server.request_log import LoggedRequest
 
 __all__ = [
+    "AcceptedCreate",
     "Account",
     "Emulator",
     "Fault",

@@ -54,11 +54,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     descriptions, kinds = _descriptions(Settings), get_type_hints(Settings)
     for setting in fields(Settings):
         kind = kinds[setting.name]
+        choices = get_args(kind) if get_origin(kind) is Literal else None
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",
-            choices=get_args(kind) if get_origin(kind) is Literal else None,
+            choices=choices,
             type=kind if kind in (int, float) else str,
-            metavar={float: "S", int: "N", str: "WORD", str | None: "VALUE"}.get(kind),
+            metavar={float: "S", int: "N", str: "WORD"}.get(kind, None if choices else "VALUE"),
             help=f"{descriptions.get(setting.name, '')} ({setting.default})".replace("%", "%%"),
         )
 
@@ -66,7 +67,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     lines = [
-        "faults, as --fault NAME,FIELD=VALUE,...:",
+        'faults, as --fault NAME,FIELD=VALUE,... or as {"what": "NAME", "FIELD": VALUE} to POST /_emulator/faults:',
         *(f"  {name}: {text}" for name, text in FAULTS.items()),
         "fields of a fault:",
         *(f"  {name}: {text}" for name, text in _descriptions(Fault).items() if name != "what"),
@@ -149,6 +150,7 @@ Break and repair the account, order a fault, read the request log:
   curl -X POST {control}/accounts/{first.user_id}/break
   curl -X POST {control}/accounts/{first.user_id}/repair
   curl -d '{{"status":503,"times":2,"path":"music/download"}}' {control}/faults
+  curl -d '{{"what":"drip","bytes_per_second":1000,"times":2}}' {control}/faults
   curl {control}/requests
 """
     )

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from airflow_provider_riffusion.emulator.riffusion.endpoints import EXPIRED_COOKIE, Endpoints
 from airflow_provider_riffusion.emulator.riffusion.files import file_response
-from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate, Account, Settings, Song
 from airflow_provider_riffusion.emulator.riffusion.state import State
 from airflow_provider_riffusion.emulator.server.faults import Fault
 from airflow_provider_riffusion.emulator.server.http_server import EmulatorServer
@@ -138,6 +138,11 @@ class Emulator:
         """
         return sum(path_matches(request.path, path) and method in (None, request.method) for request in self.requests)
 
+    @property
+    def accepted_creates(self) -> list[AcceptedCreate]:
+        """The create requests that were accepted, and so are paid for, oldest first; :meth:`clear` keeps them."""
+        return self._state.creates
+
     def clear(self) -> None:
         """Forget faults and requests."""
         self._running.faults.clear()
@@ -172,7 +177,7 @@ class Emulator:
         return self._state.settings
 
     def configure(self, **changes: Any) -> None:
-        """Change fields of :class:`Settings`; jobs that run keep theirs."""
+        """Change fields of :class:`Settings`; jobs that run keep their duration and final status."""
         self._state.configure(**changes)
 
     @property
@@ -182,7 +187,7 @@ class Emulator:
 
     @property
     def songs(self) -> list[Song]:
-        """All songs as they are now, newest first."""
+        """All songs as they are now, newest first, also those that ``GET music`` does not show."""
         return self._state.songs()
 
     def add_song(self, song: Song) -> Song:
@@ -190,7 +195,7 @@ class Emulator:
         return self._state.add_song(song)
 
     def set_song_status(self, song_id: str, status: str) -> None:
-        """Give a song another status word, and end the job that makes it."""
+        """Give a song another status word, show it, and end the job that makes it."""
         self._state.set_song_status(song_id, status)
 
     def audio(self, song_id: str, kind: str = "mp3") -> bytes:

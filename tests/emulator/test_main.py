@@ -22,7 +22,10 @@ def test_every_setting_is_an_option() -> None:
         *("--generation-seconds", "0.5", "--job-reply", "jobs", "--songs-per-job", "3", "--song-seconds", "1.5"),
         *("--final-status", "completed", "--moderated-word", "", "--failing-word", "oops", "--retry-after", "7"),
         *("--audio-reply", "url", "--stems-reply", "urls", "--missing-stems", "null", "--content-type", "audio/x"),
-        *("--files-url", "http://files.example"),
+        *("--files-url", "http://files.example", "--job-id-known", "no", "--songs-shown", "finished"),
+        *("--stagger-seconds", "0.25", "--appearance-delay-seconds", "2", "--cancelled-jobs", "dropped"),
+        *("--library-order", "by-id", "--library-times", "equal", "--library-changes", "adds", "--page-limit", "20"),
+        *("--not-found-body", "html"),
     ]
     assert make_emulator(build_parser().parse_args(words)).settings == Settings(
         generation_seconds=0.5,
@@ -38,6 +41,16 @@ def test_every_setting_is_an_option() -> None:
         missing_stems="null",
         content_type="audio/x",
         files_url="http://files.example",
+        job_id_known="no",
+        songs_shown="finished",
+        stagger_seconds=0.25,
+        appearance_delay_seconds=2,
+        cancelled_jobs="dropped",
+        library_order="by-id",
+        library_times="equal",
+        library_changes="adds",
+        page_limit=20,
+        not_found_body="html",
     )
     assert {f"--{field.name.replace('_', '-')}" for field in fields(Settings)} == {*words[::2]}
     assert make_emulator(build_parser().parse_args([])).settings == Settings()
@@ -50,6 +63,7 @@ def test_help_explains_faults_and_settings(capsys: pytest.CaptureFixture[str]) -
     for name in [*FAULTS, *(field.name for field in fields(Fault) if field.name != "what")]:
         assert f"  {name}: " in text
     assert "seconds that a generation takes" in text
+    assert '{"what": "NAME", "FIELD": VALUE} to POST /_emulator/faults' in text
 
 
 @pytest.mark.parametrize("text", ["", "explode", "times=2", "status=x", "reset,colour=red"])
@@ -84,6 +98,7 @@ def test_greeting_can_be_copied() -> None:
         headers = {"Authorization": f"Bearer {emulator.token}"}
         assert requests.get(url[1], headers=headers, timeout=5).content.startswith(b"ID3")
         assert all(song.id in text for song in emulator.songs)
+        assert '{"what":"drip",' in text
 
 
 def test_process() -> None:

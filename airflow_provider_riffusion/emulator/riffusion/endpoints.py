@@ -78,6 +78,14 @@ class Endpoints(Service):
         return query.get("id")
 
     def answer(self, request: Request) -> Response:
+        try:
+            return self._answer(request)
+        except RefusedError as refusal:
+            if refusal.status != 404 or self._state.settings.not_found_body == "json":
+                raise
+            return error_response(404, "", body="html")
+
+    def _answer(self, request: Request) -> Response:
         if request.path.startswith(FILES_PREFIX):
             return self._file(request)
         if request.path != PREFIX and not request.path.startswith(f"{PREFIX}/"):
@@ -92,8 +100,10 @@ class Endpoints(Service):
         return handler(self, request)
 
     def control(self, method: str, segments: list[str], body: Any) -> Response:
-        """Break or repair an account, or change settings."""
+        """Break or repair an account, change settings, or list the create requests that were accepted."""
         match method, segments:
+            case "GET", ["creates"]:
+                return json_response([asdict(create) for create in self._state.creates])
             case "POST", ["accounts", user_id, "break" | "repair" as action]:
                 error = EXPIRED_COOKIE if action == "break" else None
                 try:
@@ -151,7 +161,7 @@ class Endpoints(Service):
         else:
             offset = query_number(request.query, "offset", 0, 0)
             limit = query_number(request.query, "limit", 10, 1)
-            songs = self._state.songs(account.user_id)[offset : offset + limit]
+            songs = self._state.page(account.user_id, offset, limit)
         return json_response([_song_json(song, self._base_url(request)) for song in songs])
 
     def _delete_song(self, request: Request) -> Response:
@@ -189,20 +199,17 @@ class Endpoints(Service):
         # Only FUZZ-0.8 is documented [D]; later models of that name may exist [?].
         if model is not None and not _MODEL.fullmatch(model):
             raise RefusedError(400, f"Parameter model is FUZZ-0.8, not {model!r}")
-        max_jobs = fields.number("maxJobs", *_MAX_JOBS)
-        reply = {name: fields.text(name, longest=_LONGEST_REFERENCE) for name in ("replyUrl", "replyRef")}
+        fields.number("maxJobs", *_MAX_JOBS)
+        for name in ("replyUrl", "replyRef"):
+            fields.text(name, longest=_LONGEST_REFERENCE)
         if _contains(words, settings.moderated_word):
             return error_response(422, "", body="moderation")
-        jobs = self._state.create(
-            account,
-            Song(id="", title=title, duration_s=settings.song_seconds, lyrics=lyrics, sound=sound),
-            max_jobs=max_jobs,
-            fails=_contains(words, settings.failing_word),
-            reply=reply,
-        )
-        if settings.job_reply == "jobs":
-            return json_response({"jobs": [{"id": job.id} for job in jobs]})
-        return json_response({"job_id": jobs[0].id, "user_id": account.user_id})
+        song = Song(id="", title=title, duration_s=settings.song_seconds, lyrics=lyrics, sound=sound)
+        create = self._state.create(account, song, fields.body, fails=_contains(words, settings.failing_word))
+        job = {"job_id": create.job_ids[0], "user_id": account.user_id}
+        jobs, songs = ([{"id": each} for each in ids] for ids in (create.job_ids, create.song_ids))
+        documents = {"job_id": job, "songs": {"songs": songs}, "both": {**job, "songs": songs}}
+        return json_response(documents.get(settings.job_reply, {"jobs": jobs}))
 
     def _generate_lyrics(self, request: Request) -> Response:
         fields = Fields(request.body)
@@ -304,8 +311,7 @@ def _song_json(song: Song, base_url: str) -> dict[str, Any]:
         "lyrics": song.lyrics,
         "title": song.title,
         "sound": song.sound,
-        "topic": None,
-        "image_id": None,
+        **dict.fromkeys(("topic", "image_id", "image_url", "audio_upload_id")),
         # What a song shows before it is done is [?].
         "duration_s": song.duration_s if song.done else None,
         "privacy": "private",
@@ -314,6 +320,4 @@ def _song_json(song: Song, base_url: str) -> dict[str, Any]:
         "status": song.status,
         "download_url": file_url(base_url, song, "m4a") if song.done else None,
         "share_url": f"https://www.riffusion.com/song/{song.id}",
-        "image_url": None,
-        "audio_upload_id": None,
     }

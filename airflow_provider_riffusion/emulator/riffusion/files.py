@@ -58,13 +58,7 @@ def file_response(song: Song, name: str) -> Response:
 
 
 def with_other_format(song: Song, name: str, response: Response) -> Response:
-    """
-    Return mp3 in place of wav and wav in place of mp3, under the Content-Type of the right response.
-
-    :param song: the song
-    :param name: what was asked: ``mp3``, ``wav``, or anything else, in whose place mp3 is sent
-    :param response: the right response
-    """
+    """Return wav in place of mp3, and mp3 in place of all else, under the Content-Type of the right response."""
     return replace(file_response(song, "wav" if name == "mp3" else "mp3"), content_type=response.content_type)
 
 

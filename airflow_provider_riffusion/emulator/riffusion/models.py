@@ -8,7 +8,7 @@ confirmed by nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -73,6 +73,21 @@ class Account:
 
 
 @dataclass(frozen=True)
+class AcceptedCreate:
+    """
+    A create request that was accepted, and so is paid for; it is kept also when its songs are gone.
+
+    :param body: the body of the request
+    :param job_ids: the ids of its jobs
+    :param song_ids: the ids of its songs, in the order in which they appear
+    """
+
+    body: Mapping[str, Any]
+    job_ids: tuple[str, ...]
+    song_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     """
     How the emulated service behaves where several ways are known. A field's type says which values it takes;
@@ -80,7 +95,22 @@ class Settings:
 
     :param generation_seconds: seconds that a generation takes; 30 to 240 in the real service [C]
     :param job_reply: how a create request is answered: ``job_id`` is ``{"job_id", "user_id"}`` [D], ``jobs``
-        is ``{"jobs": [{"id"}, ...]}`` [C]
+        is ``{"jobs": [{"id"}, ...]}`` with a job for each song [C]; [?] for the rest: ``song-jobs`` is the same
+        with jobs that have their songs' ids, ``songs`` is ``{"songs": [{"id"}, ...]}``, ``both`` is ``job_id``
+        with these songs
+    :param job_id_known: whether ``GET music`` takes a job's id; ``no``: 404 [?]
+    :param songs_shown: when ``GET music`` shows a generated song: ``at-once``, once it is ``finished``, or until
+        then only by its job's id (``job-id``) [?]
+    :param stagger_seconds: the songs of one create request appear one after another, each so much later [?]
+    :param appearance_delay_seconds: a song appears so much later, also when its job has ended before [?]
+    :param cancelled_jobs: whether the songs of a cancelled job are ``made`` all the same [D] or ``dropped`` [?]
+    :param library_order: what the library is sorted by [?]
+    :param library_times: whether songs created within a minute show their ``exact`` times in the library,
+        ``equal`` ones, or ``inverted`` ones, a millisecond apart [?]
+    :param library_changes: after each page of the library that is read, its newest song is deleted (``deletes``),
+        a newer one is added (``adds``), or ``both``
+    :param page_limit: how many songs a page has at most, whatever the request's ``limit`` says [?]
+    :param not_found_body: whether a 404 is the API's ``json`` or a proxy's ``html`` [?]
     :param songs_per_job: how many songs one create request yields; two were seen [C]
     :param song_seconds: duration in seconds of a generated song's wav
     :param final_status: the status word that a generation ends with: ``complete`` [C], ``completed`` [D],
@@ -101,13 +131,23 @@ class Settings:
     """
 
     generation_seconds: float = 3.0
-    job_reply: Literal["job_id", "jobs"] = "job_id"
+    job_reply: Literal["job_id", "jobs", "song-jobs", "songs", "both"] = "job_id"
+    job_id_known: Literal["yes", "no"] = "yes"
+    songs_shown: Literal["at-once", "finished", "job-id"] = "at-once"
+    stagger_seconds: float = 0
+    appearance_delay_seconds: float = 0
+    cancelled_jobs: Literal["made", "dropped"] = "made"
+    library_order: Literal["newest-first", "oldest-first", "by-id", "by-title"] = "newest-first"
+    library_times: Literal["exact", "equal", "inverted"] = "exact"
+    library_changes: Literal["none", "deletes", "adds", "both"] = "none"
+    page_limit: int = 1000
+    not_found_body: Literal["json", "html"] = "json"
     songs_per_job: int = 2
     song_seconds: float = 3.0
     final_status: str = "complete"
     moderated_word: str = "moderated"
     failing_word: str = "failing"
-    retry_after: str | None = None
+    retry_after: str | float | None = None
     audio_reply: Literal["bytes", "chunked", "close", "url", "redirect"] = "bytes"
     stems_reply: Literal["base64", "top-level", "list", "list-base64", "data-uri", "urls", "objects", "unknown"] = (
         "base64"
@@ -129,12 +169,18 @@ class Settings:
 
 
 # The type() of a value tells a number from True and False, which are integers for isinstance().
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _is_line(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not re.search(r"[\r\n]", value))
+
+
 _CHECKS: dict[Any, tuple[Callable[[Any], bool], str]] = {
-    float: (lambda value: type(value) in (int, float) and value >= 0, "a number from 0"),
+    float: (_is_number, "a number from 0"),
     int: (lambda value: type(value) is int and value >= 1, "a whole number from 1"),
     str: (lambda value: isinstance(value, str), "a text"),
-    str | None: (
-        lambda value: value is None or (isinstance(value, str) and not re.search(r"[\r\n]", value)),
-        "a text without line breaks",
-    ),
+    str | None: (_is_line, "a text without line breaks"),
+    str | float | None: (lambda value: _is_line(value) or _is_number(value), "a number, or a text without line breaks"),
 }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_riffusion.emulator.riffusion.models import Account, Settings, Song
+from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate, Account, Settings, Song
 from airflow_provider_riffusion.emulator.server.response import RefusedError, iso_time
 
 
@@ -19,26 +20,30 @@ class Job:
     """
     A generation that runs or ran.
 
+    :param id: the job's id
+    :param first: how many songs of the same create request come before the first one of this job
+    :param started_monotonic: ``time.monotonic()`` at its start, in seconds
     :param seconds: seconds that the generation takes
     :param final_status: the status word that its songs end with
     :param reply: the create request's ``replyUrl`` and ``replyRef``, which only the vendor's job list shows [D]
     :param tracked: whether the vendor's job list shows it while it runs
     """
 
+    id: str
+    first: int
+    started_monotonic: float
     user_id: str
     seconds: float
     final_status: str
     song_ids: tuple[str, ...]
     reply: Mapping[str, str | None]
     tracked: bool = True
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _started_monotonic: float = field(default_factory=time.monotonic)
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._started_monotonic
+        return time.monotonic() - self.started_monotonic
 
     @property
     def status(self) -> str:
@@ -86,6 +91,7 @@ class State:
             self._songs: dict[str, Song] = {}
             self._jobs: dict[str, Job] = {}
             self._job_of: dict[str, Job] = {}
+            self._creates: list[AcceptedCreate] = []
             self._used_cookies: set[int] = set()
             for song in songs:
                 self.add_song(song)
@@ -103,29 +109,19 @@ class State:
             return list(self._accounts.values())
 
     def account(self, user_id: str | None) -> Account:
-        """
-        Return the account that a request means, or refuse the request as the service does.
-
-        :param user_id: the request's ``user_id``; needed when several accounts are configured [D]
-        """
+        """Return the account of a request's ``user_id``, needed with several accounts [D], or refuse the request."""
         with self._lock:
             if not self._accounts:
                 raise RefusedError(404, "No accounts configured")
-            if user_id:
-                if user_id not in self._accounts:
-                    raise RefusedError(404, f"Account {user_id} not found")
-                return self._accounts[user_id]
-            if len(self._accounts) > 1:
+            if not user_id and len(self._accounts) > 1:
                 raise RefusedError(400, "Parameter user_id is required when multiple accounts configured")
-            return next(iter(self._accounts.values()))
+            user_id = user_id or next(iter(self._accounts))
+            if user_id not in self._accounts:
+                raise RefusedError(404, f"Account {user_id} not found")
+            return self._accounts[user_id]
 
     def set_account_error(self, user_id: str, error: str | None) -> Account:
-        """
-        Break or repair an account; KeyError when there is none of that name.
-
-        :param user_id: the account
-        :param error: the error that ``GET accounts`` shows; None: the account works again
-        """
+        """Break an account with the error that ``GET accounts`` shows, or repair it (None); KeyError without it."""
         with self._lock:
             self._accounts[user_id] = replace(self._accounts[user_id], error=error)
             return self._accounts[user_id]
@@ -147,10 +143,8 @@ class State:
             # The longest name first: "user-1" is also a part of "user-10".
             named = sorted((name for name in self._accounts if name in cookie), key=len, reverse=True)
             broken = [name for name, account in self._accounts.items() if account.error is not None]
-            number = len(self._accounts) + 1
-            while f"user-{number}" in self._accounts:
-                number += 1
-            user_id = [*named, *broken, f"user-{number}"][0]
+            names = (f"user-{number}" for number in itertools.count(1 + len(self._accounts)))
+            user_id = [*named, *broken, next(name for name in names if name not in self._accounts)][0]
             old = self._accounts.get(user_id, Account(user_id))
             self._accounts[user_id] = Account(user_id, max_jobs or old.max_jobs)
             return self._accounts[user_id]
@@ -174,34 +168,50 @@ class State:
                 job.tracked = False
 
     def song(self, song_id: str, user_id: str | None = None) -> Song:
-        """Return one song of an account (None: of any) as it is now, or refuse with 404."""
+        """Return one shown song of an account (None: of any) as it is now, or refuse with 404."""
         with self._lock:
             song = self._songs.get(song_id)
-            if song is None or user_id not in (None, song.user_id):
+            if song is None or user_id not in (None, song.user_id) or not self._is_shown(song_id):
                 raise RefusedError(404, f"Song {song_id} not found")
             return self._now(song)
 
-    def songs(self, user_id: str | None = None) -> list[Song]:
-        """Return the songs of an account (None: of all) as they are now, newest first [?]."""
+    def songs(self) -> list[Song]:
+        """Return all songs as they are now, shown or not, newest first."""
         with self._lock:
-            songs = [self._now(song) for song in self._songs.values() if user_id in (None, song.user_id)]
+            songs = [self._now(song) for song in self._songs.values()]
         # Of songs with the same time, the one that was added last is the newest.
         songs.reverse()
         return sorted(songs, key=lambda song: song.created_at, reverse=True)
 
-    def songs_of(self, handle: str, user_id: str) -> list[Song]:
-        """
-        Return the song of that id, or the songs that the job of that id makes; refuse with 404 when there is
-        neither.
-
-        :param handle: a song's or a job's id [D]
-        :param user_id: the account
-        """
+    def page(self, user_id: str, offset: int, limit: int) -> list[Song]:
+        """Return a page of the shown songs of an account, and change the library if the settings say so."""
         with self._lock:
-            job = self._jobs.get(handle)
-            song_ids = job.song_ids if job is not None and job.user_id == user_id else ()
-            songs = [self._now(self._songs[song_id]) for song_id in song_ids if song_id in self._songs]
-            return songs or [self.song(handle, user_id)]
+            settings = self.settings
+            songs = [song for song in self.songs() if song.user_id == user_id and self._is_shown(song.id)]
+            newest, songs = songs[:1], _with_times(songs, settings.library_times)
+            match settings.library_order:
+                case "oldest-first":
+                    songs.reverse()
+                case "by-id":
+                    songs.sort(key=lambda song: song.id)
+                case "by-title":
+                    songs.sort(key=lambda song: song.title)
+            page = songs[offset : offset + min(limit, settings.page_limit)]
+            for song in newest if page else ():
+                if settings.library_changes in ("deletes", "both"):
+                    del self._songs[song.id]
+                if settings.library_changes in ("adds", "both"):
+                    created_at = song.created_at + timedelta(seconds=1)
+                    self.add_song(replace(song, id=str(uuid.uuid4()), status="complete", created_at=created_at))
+            return page
+
+    def songs_of(self, handle: str, user_id: str) -> list[Song]:
+        """Return the shown song, or the shown songs of the job, of that id [D], or refuse with 404."""
+        with self._lock:
+            job = self._jobs.get(handle) if self.settings.job_id_known == "yes" else None
+            ids = job.song_ids if job is not None and job.user_id == user_id else ()
+            songs = [self._songs[each] for each in ids if each in self._songs and self._is_shown(each, by_job=True)]
+            return [self._now(song) for song in songs] or [self.song(handle, user_id)]
 
     def delete_song(self, song_id: str, user_id: str) -> None:
         """Delete a song of an account, or refuse with 404."""
@@ -213,23 +223,40 @@ class State:
         job = self._job_of.get(song.id)
         return song if job is None else replace(song, status=job.status)
 
+    def _is_shown(self, song_id: str, *, by_job: bool = False) -> bool:
+        """
+        Return whether ``GET music`` shows a song by now; songs that no job makes are shown.
+
+        :param song_id: the song
+        :param by_job: whether the request names the job
+        """
+        job, settings = self._job_of.get(song_id), self.settings
+        if job is None:
+            return True
+        at_once = settings.songs_shown == "at-once" or (by_job and settings.songs_shown == "job-id")
+        stagger = settings.stagger_seconds * (job.first + job.song_ids.index(song_id))
+        return job.elapsed >= (0 if at_once else job.seconds) + settings.appearance_delay_seconds + stagger
+
     # --- jobs
 
-    def create(
-        self, account: Account, song: Song, *, max_jobs: int | None, fails: bool, reply: Mapping[str, str | None]
-    ) -> list[Job]:
+    @property
+    def creates(self) -> list[AcceptedCreate]:
+        """The create requests that were accepted, oldest first; a copy."""
+        with self._lock:
+            return list(self._creates)
+
+    def create(self, account: Account, song: Song, body: Mapping[str, Any], *, fails: bool) -> AcceptedCreate:
         """
-        Start to generate songs and return the jobs: one per song when the settings say ``jobs``, else one.
+        Start to generate songs, or refuse with 429 when the account has no slot left.
 
         :param account: the account that generates
         :param song: each song as it will be, but for its id
-        :param max_jobs: the create request's own limit on running jobs; None: the account's
+        :param body: the create request's body; its ``maxJobs`` goes before the account's
         :param fails: whether the songs end as failed
-        :param reply: the create request's ``replyUrl`` and ``replyRef``
         """
         with self._lock:
             settings = self.settings
-            limit = account.max_jobs if max_jobs is None else max_jobs
+            limit = body.get("maxJobs") or account.max_jobs
             running = sum(job.user_id == account.user_id for job in self.executing())
             if running >= limit:
                 raise RefusedError(
@@ -237,23 +264,29 @@ class State:
                     f"Account {account.user_id} runs {running} of {limit} jobs; wait 10 to 30 s and retry",
                     retry_after=settings.retry_after,
                 )
-            ids = [str(uuid.uuid4()) for _ in range(settings.songs_per_job)]
+            ids = tuple(str(uuid.uuid4()) for _ in range(settings.songs_per_job))
+            parts = [(song_id,) for song_id in ids] if settings.job_reply in ("jobs", "song-jobs") else [ids]
             jobs = [
                 Job(
+                    id=part[0] if settings.job_reply == "song-jobs" else str(uuid.uuid4()),
+                    first=number,
+                    started_monotonic=time.monotonic(),
                     user_id=account.user_id,
                     seconds=settings.generation_seconds,
                     final_status="failed" if fails else settings.final_status,
-                    song_ids=tuple(song_ids),
-                    reply=reply,
+                    song_ids=part,
+                    reply={name: body.get(name) for name in ("replyUrl", "replyRef")},
                 )
-                for song_ids in ([[song_id] for song_id in ids] if settings.job_reply == "jobs" else [ids])
+                for number, part in enumerate(parts)
             ]
             for job in jobs:
                 self._jobs[job.id] = job
                 for song_id in job.song_ids:
-                    self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=job.started)
+                    created_at = job.started + timedelta(milliseconds=ids.index(song_id))
+                    self._songs[song_id] = replace(song, id=song_id, user_id=account.user_id, created_at=created_at)
                     self._job_of[song_id] = job
-            return jobs
+            self._creates.append(AcceptedCreate(dict(body), tuple(job.id for job in jobs), ids))
+            return self._creates[-1]
 
     def executing(self) -> list[Job]:
         """Return the running jobs that the vendor's job list shows."""
@@ -261,9 +294,28 @@ class State:
             return [job for job in self._jobs.values() if job.executing]
 
     def stop_tracking(self, job_id: str) -> None:
-        """Free a job's slot; its songs are generated all the same [D]. Refuse with 404 when no such job runs."""
+        """Free a job's slot and drop its songs, if the settings say so; refuse with 404 when no such job runs."""
         with self._lock:
             job = self._jobs.get(job_id)
             if job is None or not job.executing:
                 raise RefusedError(404, f"Job {job_id} not found")
             job.tracked = False
+            if self.settings.cancelled_jobs == "dropped":
+                for song_id in job.song_ids:
+                    self._songs.pop(song_id, None)
+
+
+def _with_times(songs: list[Song], times: str) -> list[Song]:
+    """Return songs, newest first, with the times that ``library_times`` says."""
+    step = timedelta(milliseconds=1 if times == "inverted" else 0)
+    if times == "exact":
+        return songs
+    changed: list[Song] = []
+    start = shown = datetime.min.replace(tzinfo=UTC)
+    for song in reversed(songs):
+        if song.created_at - start > timedelta(minutes=1):
+            start = shown = song.created_at
+        else:
+            shown -= step
+        changed.append(replace(song, created_at=shown))
+    return changed[::-1]

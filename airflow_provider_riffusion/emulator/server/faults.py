@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_riffusion.emulator.server.request import Request, path_matches
@@ -21,7 +22,7 @@ from airflow_provider_riffusion.emulator.server.response import (
 
 #: The faults and what each does; the words in double backquotes are fields of :class:`Fault`.
 FAULTS = {
-    "status": "answers ``status`` at once; the request is not carried out",
+    "status": "answers ``status``; the request is not carried out, unless ``carried_out`` says so",
     "reset": "resets the connection (RST) before the head, or after ``after_bytes`` of body",
     "truncate": "closes the connection after ``after_bytes`` of body",
     "stall": "silent for ``seconds`` before the head, or after ``after_bytes`` of body, then goes on",
@@ -60,6 +61,7 @@ class Fault:
         ``json-text-code``, ``html``, ``empty`` or ``moderation``
     :param message: for ``status`` and ``json-error``, text of the error; None: a plausible one
     :param retry_after: for ``status``, value of a ``Retry-After`` header, sent as it is
+    :param carried_out: for faults that answer something else: whether the request is carried out first
     :param after_bytes: bytes of body before the fault; None for ``truncate`` and ``gzip-cut``: half of the
         body
     :param seconds: for ``stall``; None: until the emulator stops
@@ -77,7 +79,8 @@ class Fault:
     status: int | None = None
     body: str = "json"
     message: str | None = None
-    retry_after: str | None = None
+    retry_after: str | float | None = None
+    carried_out: bool = False
     after_bytes: int | None = None
     seconds: float | None = None
     bytes_per_second: float | None = None
@@ -91,15 +94,9 @@ class Fault:
             (self.what == "status" and self.status is None, "the fault status needs a status"),
             (self.status is not None and not 200 <= self.status <= 999, f"status is 200 to 999, not {self.status}"),
             (self.what == "redirect" and self.url is None, "the fault redirect needs a url"),
-            (
-                self.what == "drip" and (self.bytes_per_second or 0) <= 0,
-                "the fault drip needs bytes_per_second above 0",
-            ),
+            (self.what == "drip" and (self.bytes_per_second or 0) <= 0, "drip needs bytes_per_second above 0"),
             (self.times is not None and self.times < 1, f"times is 1 or more, not {self.times}"),
-            (
-                self.after_bytes is not None and self.after_bytes < 0,
-                f"after_bytes is 0 or more, not {self.after_bytes}",
-            ),
+            ((self.after_bytes or 0) < 0, f"after_bytes is 0 or more, not {self.after_bytes}"),
             (self.body not in ERROR_BODIES, f"body is one of {bodies}, not {self.body!r}"),
             (self.framing not in (None, *FRAMINGS), f"framing is one of {framings}, not {self.framing!r}"),
             (re.search(r"[\r\n]", f"{self.retry_after}{self.url}"), "a header value has no line breaks"),
@@ -127,8 +124,12 @@ class Fault:
         return self.after_bytes if self.what in ("truncate", "reset", "stall", "drip") else None
 
 
-_INTEGERS = dict.fromkeys(("times", "status", "after_bytes"), int)
-_NUMBERS: dict[str, Callable[[Any], Any]] = {**_INTEGERS, "seconds": float, "bytes_per_second": float}
+_EXAMPLE = '{"what": "drip"}'
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("times", "status", "after_bytes"), int),
+    **dict.fromkeys(("seconds", "bytes_per_second"), float),
+    "carried_out": {"true": True, "false": False}.__getitem__,
+}
 
 
 def fault_from_mapping(values: Mapping[str, Any]) -> Fault:
@@ -139,17 +140,18 @@ def fault_from_mapping(values: Mapping[str, Any]) -> Fault:
     """
     unknown = values.keys() - {field.name for field in fields(Fault)}
     if unknown:
-        raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
+        raise ValueError(f"a fault has no {', '.join(sorted(unknown))}; its kind is such as {_EXAMPLE}")
     converted: dict[str, Any] = {"what": "status"} if "status" in values else {}
     converted.update(values)
     if "what" not in converted:
-        raise ValueError(f"what is missing, one of {', '.join(FAULTS)}")
+        raise ValueError(f"what is missing, such as {_EXAMPLE}; it is one of {', '.join(FAULTS)}")
     for name, value in values.items():
         if value is not None and not isinstance(value, bool):
             try:
-                converted[name] = _NUMBERS.get(name, str)(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} is a number, not {value!r}") from None
+                converted[name] = _CONVERSIONS.get(name, str)(value)
+            except (TypeError, ValueError, KeyError):
+                kind = "true or false" if name == "carried_out" else "a number"
+                raise ValueError(f"{name} is {kind}, not {value!r}") from None
     return Fault(**converted)
 
 
@@ -232,45 +234,15 @@ def response_instead(fault: Fault, base_url: str, messages: Mapping[int, str]) -
 
 def changed_response(fault: Fault, response: Response) -> Response:
     """Return what a fault makes of the right response."""
-    if fault.what == "endless":
-        length = _ENDLESS_BYTES if fault.framing == "length" else None
-        return replace(response, content=lambda: _repeat(response), length=length, framing=fault.framing or "chunked")
-    if fault.what in ("gzip", "gzip-cut"):
-        return _compress(fault, response)
-    return replace(response, framing=fault.framing or response.framing)
-
-
-def _repeat(response: Response) -> Iterator[bytes]:
-    while True:
-        empty = True
-        for piece in response.content():
-            empty = empty and not piece
-            yield piece
-        if empty:
-            yield b"\0"
-
-
-def _compress(fault: Fault, response: Response) -> Response:
-    def pieces() -> Iterator[bytes]:
-        gzip = zlib.compressobj(wbits=31)
-        for piece in response.content():
-            yield gzip.compress(piece)
-        yield gzip.flush()
-
-    def cut() -> Iterator[bytes]:
-        left = fault.after_bytes
-        if left is None:
-            left = sum(map(len, pieces())) // 2
-        for piece in pieces():
-            yield piece[:left]
-            left -= min(left, len(piece))
-
-    content = cut if fault.what == "gzip-cut" else pieces
     framing = fault.framing or "chunked"
-    return replace(
-        response,
-        content=content,
-        length=sum(map(len, content())) if framing == "length" else None,
-        framing=framing,
-        headers={**response.headers, "Content-Encoding": "gzip"},
-    )
+    if fault.what == "endless":
+        length = _ENDLESS_BYTES if framing == "length" else None
+        pieces = partial(iter, lambda: response.to_bytes() or b"\0", None)
+        return replace(response, content=pieces, length=length, framing=framing)
+    if fault.what in ("gzip", "gzip-cut"):
+        content = gzip.compress(response.to_bytes())
+        if fault.what == "gzip-cut":
+            content = content[: len(content) // 2 if fault.after_bytes is None else fault.after_bytes]
+        headers = {**response.headers, "Content-Encoding": "gzip"}
+        return replace(response, content=lambda: (content,), length=len(content), framing=framing, headers=headers)
+    return replace(response, framing=fault.framing or response.framing)

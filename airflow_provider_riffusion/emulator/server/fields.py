@@ -33,10 +33,10 @@ class Fields:
     """
 
     def __init__(self, body: Any) -> None:
-        self._values = json_object(body)
+        self.body = json_object(body)
 
     def _value(self, name: str, kind: type[T], description: str) -> T | None:
-        value = self._values.get(name)
+        value = self.body.get(name)
         # An isinstance() check would take true and false for numbers.
         if value is not None and type(value) is not kind:
             raise RefusedError(400, f"Parameter {name} is {description}, not {value!r}")

@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
             entry, fault = log_entry(request, server.service.token), None
             is_control = request.path.startswith(CONTROL_PREFIX)
             if not is_control:
-                server.request_log.add(entry)
+                server.request_log.append(entry)
                 fault = server.faults.take(request)
             try:
                 Delivery(self, fault, entry, server.stopping).send(self._response(request, body_error, fault))
@@ -167,10 +167,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _response(self, request: Request, body_error: RefusedError | None, fault: Fault | None) -> Response:
         service = self.server.service
-        if fault is not None:
-            instead = response_instead(fault, request.base_url, service.messages)
-            if instead is not None:
-                return instead
+        instead = None if fault is None else response_instead(fault, request.base_url, service.messages)
+        if instead is not None and fault is not None and not fault.carried_out:
+            return instead
         if request.path == REDIRECT_LOOP_PATH:
             return Response(302, headers={"Location": request.base_url + REDIRECT_LOOP_PATH})
         is_control = request.path.startswith(CONTROL_PREFIX)
@@ -184,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
             response = service.answer(replace(request, wrong_format=wrong_format))
         except RefusedError as refusal:
             response = error_response(refusal.status, refusal.message, retry_after=refusal.retry_after)
-        return response if fault is None else changed_response(fault, response)
+        return instead or (response if fault is None else changed_response(fault, response))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Drop the library's own lines, which quote the URL and a token in it."""

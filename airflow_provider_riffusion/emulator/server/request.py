@@ -47,11 +47,9 @@ class Request:
 
 def path_matches(path: str, wanted: str | None) -> bool:
     """
-    Return whether a request's path is meant by a path given to a fault or to a count.
+    Return whether a request's path is the one that a fault or a count wants.
 
-    :param path: the request's path
-    :param wanted: a part of the path (``music/download``); with a leading slash the whole path, whose
-        trailing slash does not count; None: any path
+    :param wanted: a part of the path; with a leading slash all of it but its trailing slash; None: any
     """
     if wanted is None:
         return True

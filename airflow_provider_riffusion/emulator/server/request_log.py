@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -84,24 +83,9 @@ def _hide(value: Any, secrets: list[str]) -> Any:
     return value
 
 
-class RequestLog:
-    """Requests in the order in which they came; safe to use from any thread."""
-
-    def __init__(self) -> None:
-        self._entries: list[LoggedRequest] = []
-        self._lock = threading.Lock()
-
-    def add(self, entry: LoggedRequest) -> None:
-        """Add a request; the thread that sends the response goes on to change this entry."""
-        with self._lock:
-            self._entries.append(entry)
+class RequestLog(list[LoggedRequest]):
+    """Requests in the order in which they came; the thread that sends a response goes on to change its entry."""
 
     def snapshot(self) -> list[LoggedRequest]:
         """Return copies of all requests as they are now."""
-        with self._lock:
-            return [replace(entry) for entry in self._entries]
-
-    def clear(self) -> None:
-        """Forget all requests."""
-        with self._lock:
-            self._entries.clear()
+        return [replace(entry) for entry in self.copy()]

@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
     status: int
     message: str
-    retry_after: str | None = None
+    retry_after: str | float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return bytes_response(json.dumps(value).encode(), "application/json", status, headers)
 
 
-def error_response(status: int, message: str, *, body: str = "json", retry_after: str | None = None) -> Response:
+def error_response(
+    status: int, message: str, *, body: str = "json", retry_after: str | float | None = None
+) -> Response:
     """
     Return an error in one of the forms that the API or a proxy before it uses.
 
@@ -72,7 +74,7 @@ def error_response(status: int, message: str, *, body: str = "json", retry_after
         ``html``, ``empty``, ``moderation`` [C], which is a flagged prompt's and has no ``error``
     :param retry_after: value of a ``Retry-After`` header; None: no such header
     """
-    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     match body:
         case "empty":
             return Response(status, headers=headers)

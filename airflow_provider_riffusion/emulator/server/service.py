@@ -31,13 +31,7 @@ class Service(ABC):
 
     @abstractmethod
     def control(self, method: str, segments: list[str], body: Any) -> Response:
-        """
-        Carry out a control request that the server itself does not know.
-
-        :param method: HTTP method
-        :param segments: the parts of the path behind the prefix of the control endpoints
-        :param body: the body as parsed JSON
-        """
+        """Carry out a control request of which the server does not know the segments behind its prefix."""
 
     @abstractmethod
     def reset(self) -> None:

@@ -79,8 +79,9 @@ def test_slots() -> None:
         response = create(emulator)
         assert refused(response, 429)
         assert "Retry-After" not in response.headers
-        emulator.configure(retry_after="12")
-        assert create(emulator).headers["Retry-After"] == "12"
+        for value in ("12", 12, 12.5):
+            emulator.configure(retry_after=value)
+            assert create(emulator).headers["Retry-After"] == str(value)
         assert create(emulator, maxJobs=2).status_code == 200
         assert call(emulator, "DELETE", f"scheduler/{job_id}").status_code == 200
         refused(create(emulator), 429)

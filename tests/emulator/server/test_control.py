@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_riffusion.emulator import Emulator, Song
 from airflow_provider_riffusion.emulator.server.http_server import Handler
-from tests.emulator.support import SONG, control, download, refused
+from tests.emulator.support import SONG, control, create, download, refused
 
 
 def test_faults(emulator: Emulator) -> None:
@@ -21,10 +21,25 @@ def test_faults(emulator: Emulator) -> None:
     assert download(emulator).status_code == 200
 
 
-@pytest.mark.parametrize("body", [{}, [], {"what": "nonsense"}, {"what": "reset", "colour": 1}, {"status": "x"}])
+@pytest.mark.parametrize(
+    "body",
+    [{}, [], {"what": "nonsense"}, {"what": "reset", "colour": 1}, {"status": "x"}, {"status": 502, "carried_out": 1}],
+)
 def test_bad_faults(emulator: Emulator, body: Any) -> None:
     assert refused(control(emulator, "POST", "faults", json=body), 400)
     assert control(emulator, "GET", "faults").json() == []
+
+
+@pytest.mark.parametrize("body", [{"times": 2}, {"drip": 1000}])
+def test_the_error_of_a_bad_fault_shows_a_good_one(emulator: Emulator, body: Any) -> None:
+    assert '{"what": "drip"}' in refused(control(emulator, "POST", "faults", json=body), 400)
+
+
+def test_a_retry_after_is_a_number_or_a_text(emulator: Emulator) -> None:
+    emulator.fault("status", status=429, retry_after=30, times=1)
+    assert download(emulator).headers["Retry-After"] == "30"
+    assert control(emulator, "POST", "faults", json={"status": 429, "retry_after": 30}).status_code == 201
+    assert download(emulator).headers["Retry-After"] == "30"
 
 
 def test_accounts(emulator: Emulator) -> None:
@@ -44,6 +59,15 @@ def test_requests(emulator: Emulator) -> None:
     assert logged["status"] == 200
     control(emulator, "DELETE", "requests")
     assert emulator.count() == 0
+
+
+def test_accepted_creates(emulator: Emulator) -> None:
+    job_id = create(emulator).json()["job_id"]
+    (made,) = control(emulator, "GET", "creates").json()
+    assert (made["body"], made["job_ids"]) == ({"prompt": "slow jazz"}, [job_id])
+    assert len(made["song_ids"]) == 2
+    control(emulator, "POST", "reset")
+    assert control(emulator, "GET", "creates").json() == []
 
 
 def test_settings(emulator: Emulator) -> None:

@@ -10,7 +10,7 @@ import requests
 
 from airflow_provider_riffusion.emulator import Emulator
 from airflow_provider_riffusion.emulator.server.faults import parse_fault
-from tests.emulator.support import PENDING, SONG, call, download, refused
+from tests.emulator.support import PENDING, SONG, call, create, download, refused
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ from tests.emulator.support import PENDING, SONG, call, download, refused
             {"what": "status", "retry_after": "Wed, 21 Oct 2026 07:28:00 GMT", "times": 1},
         ),
         ("redirect,url=http://x/?a=b,c", {"what": "redirect", "url": "http://x/?a=b,c"}),
+        ("status=502,carried_out=true", {"what": "status", "carried_out": True}),
+        ("status=502,carried_out=false", {"what": "status", "carried_out": False}),
     ],
 )
 def test_faults_of_the_command_line(text: str, expected: dict[str, Any]) -> None:
@@ -102,6 +104,16 @@ def test_bodies_of_a_status(emulator: Emulator) -> None:
     emulator.clear()
     emulator.fault("status", status=596)
     assert download(emulator).json() == {"error": PENDING}
+
+
+@pytest.mark.parametrize(("what", "status"), [("status", 502), ("html", 200), ("204", 204)])
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_whether_a_request_is_carried_out(emulator: Emulator, what: str, status: int, carried_out: bool) -> None:
+    emulator.fault(what, status=status, times=1, path="music/create-", carried_out=carried_out)
+    assert create(emulator).status_code == status
+    assert len(emulator.accepted_creates) == carried_out
+    assert create(emulator).status_code == 200
+    assert len(emulator.accepted_creates) == 1 + carried_out
 
 
 def test_json_error(emulator: Emulator) -> None:
