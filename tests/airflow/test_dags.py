@@ -91,6 +91,21 @@ def test_a_users_sensor_succeeds(emulator: Emulator, name: str) -> None:
     assert outcomes_of(run_dag(DAGS, name=name)) == {"song_is_there": ("success", 1)}
 
 
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_the_songs_since_the_last_successful_run(emulator: Emulator, native: bool) -> None:
+    everything = [song.id for song in emulator.songs]
+    assert listed_by(run_dag(DAGS, name="new_songs", kind="by hand", native=native)) == everything
+    run_dag(DAGS, name="new_songs", native=native)
+    emulator.add_song(Song("new", created_at=datetime.now(UTC)))
+    assert listed_by(run_dag(DAGS, name="new_songs", native=native)) == ["new"]
+
+
+def listed_by(run: Any) -> Any:
+    (task,) = run.get_task_instances()
+    assert task.state == "success"
+    return task.xcom_pull(task_ids="list")
+
+
 # --- the examples
 
 
