@@ -143,8 +143,7 @@ EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
-@pytest.mark.parametrize("kind", ["by time", "by hand"])
+@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
 @pytest.mark.parametrize("name", EXAMPLE_CONFS)
 def test_every_example_runs_however_it_was_started(
     emulator: Emulator, connect: Callable[..., None], tmp_path: Path, name: str, kind: str, native: bool
@@ -166,8 +165,7 @@ def test_every_example_runs_however_it_was_started(
             )
 
 
-@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
-@pytest.mark.parametrize("kind", ["by time", "by hand"])
+@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
 def test_the_readmes_first_dag_runs_however_it_was_started(
     emulator: Emulator, connect: Callable[..., None], tmp_path: Path, kind: str, native: bool
 ) -> None:
