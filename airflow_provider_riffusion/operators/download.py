@@ -192,7 +192,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         path = storage.path(name)
         if self.if_exists == "fail":
             raise RiffusionFileExistsError(
-                f"{path} exists already, and if_exists is 'fail'; delete it, or set if_exists to 'replace' or 'skip'."
+                f"{path} exists already, and if_exists is 'fail'.\nDelete it, or set if_exists to 'replace' or 'skip'."
             )
         if is_stems:
             files = read_manifest(storage, name)

@@ -84,9 +84,7 @@ _NOT_READY = Rule(
 )
 _RATE_LIMIT = _transient("RateLimit", "RateLimit, polls on, retried / ok, 2", stem="Download")
 # Longer than a task should sleep.
-_TOO_LONG = Rule(
-    "RateLimit, 1, retried", _WAITS, "Download, 2, retried", "RateLimit, polls on, retried / ok, 2"
-)
+_TOO_LONG = Rule("RateLimit, 1, retried", _WAITS, "Download, 2, retried", "RateLimit, polls on, retried / ok, 2")
 _SERVER = _transient("Server", f"Server, polls on, retried / {_UNCERTAIN}", stem="Download")
 _UNKNOWN = Rule("Api, 1, retried", "Api, 1, retried", "Download, 2, retried", f"Api, polls on, retried / {_UNCERTAIN}")
 
