@@ -33,7 +33,7 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Wait, growing_pause, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -149,11 +149,7 @@ class CreateOnce:
     def _wait(self, deadline: float) -> list[SongSummary]:
         wait = Wait(self.handles, self.poll_interval, deadline, is_tolerant=True)
         while True:
-            self._is_waiting = True
-            polled = poll(self.hook, self.handles, self.user_id, seconds_until(deadline))
-            self._is_waiting = False
-            # A poll that a kill has aborted is no failure.
-            self.stop_if_killed()
+            polled = self._poll(seconds_until(deadline))
             now = time.time()
             if (songs := wait.result(polled, now)) is not None:
                 return songs
@@ -161,8 +157,16 @@ class CreateOnce:
 
     def look(self) -> list[SongSummary] | None:
         """Look once, before the task defers; None when the songs have not ended, or nobody can tell."""
-        polled = poll(self.hook, self.handles, self.user_id, _LOOK_SECONDS)
+        polled = self._poll(_LOOK_SECONDS)
         return Wait(self.handles, self.poll_interval, is_tolerant=True).result(polled, time.time())
+
+    def _poll(self, seconds: float) -> Poll | RiffusionError:
+        self._is_waiting = True
+        polled = poll(self.hook, self.handles, self.user_id, seconds)
+        self._is_waiting = False
+        # A poll that a kill has aborted is no failure.
+        self.stop_if_killed()
+        return polled
 
     def sleep(self, seconds: float) -> None:
         """Sleep, and notice a kill meanwhile."""

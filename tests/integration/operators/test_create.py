@@ -433,6 +433,23 @@ def test_a_kill_cancels_the_job_and_keeps_the_state(
     assert store.values
 
 
+def test_a_task_that_is_killed_during_its_look_does_not_defer(emulator: Emulator, connect: Callable[..., None]) -> None:
+    emulator.configure(generation_seconds=30)
+    operator = prompt_operator(deferrable=True)
+
+    def kill(request: str) -> None:
+        if request.startswith("GET /v1/riffusion/music"):
+            operator.on_kill()
+            time.sleep(3)
+
+    start = time.monotonic()
+    with relaying(emulator, before=kill) as front:
+        connect(front.url, emulator.token)
+        with pytest.raises(errors.RiffusionError, match="told to stop"):
+            operator.execute(context(Store()))
+        assert time.monotonic() - start < 2.5, "the poll was not aborted"
+
+
 def test_a_kill_while_the_create_is_answered_cancels_what_it_made(
     emulator: Emulator, connect: Callable[..., None]
 ) -> None:
