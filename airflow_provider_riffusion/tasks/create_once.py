@@ -314,7 +314,6 @@ class CreateOnce:
     def _listed(self, reference: str, until: float, is_of_instance_enough: bool = False) -> list[str]:
         """Return the jobs of a reference, or of its task instance, once the vendor's job list can be read."""
         began = time.time()
-        wanted = reference.partition("-")[0] if is_of_instance_enough else reference
         while True:
             self.stop_if_killed()
             try:
@@ -328,7 +327,12 @@ class CreateOnce:
                 self.sleep(min(seconds, until - now))
             else:
                 references = {job.id: job.reply_ref or "" for job in jobs}
-                return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
+                ids = [id for id, ref in references.items() if ref == reference]
+                # The job of a request that a human has replaced is of the same instance, so it comes second.
+                if ids or not is_of_instance_enough:
+                    return ids
+                instance = reference.partition("-")[0]
+                return [id for id, ref in references.items() if ref.partition("-")[0] == instance]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
         moment = "" if sent_at is None else f", sent at {_iso(sent_at)}"
