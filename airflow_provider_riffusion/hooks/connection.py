@@ -28,7 +28,7 @@ DEFAULT_BASE_URL = "https://api.useapi.net"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PROXIED = re.compile(r"(https?|all)(://[^/]+)?")
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_PROXY = re.compile(r"(https?|socks4a?|socks5h?)://([^\s/@]+@)?(\[[\da-fA-F:.]+\]|[^\s/@:\[\]]+)(:\d{1,5})?/?")
 _HEADER_NAME = re.compile(r"(?!authorization$)[!#$%&'*+.^_`|~\w-]+", re.ASCII | re.IGNORECASE)
 
 
@@ -156,11 +156,8 @@ def _certificate(value: Any) -> str | tuple[str, str]:
 def _proxies(value: Any) -> dict[str, str]:
     proxies = _parsed(value, "{")
     proxies = {"all": proxies} if isinstance(proxies, str) else dict(proxies)
-    for scheme, proxy in proxies.items():
-        url = urlsplit(_line(proxy))
-        # Reading a port that is no number raises ValueError.
-        if not _PROXIED.fullmatch(scheme) or url.scheme not in _PROXY_SCHEMES or not url.hostname or url.port == 0:
-            raise ValueError
+    if not all(_PROXIED.fullmatch(scheme) and _PROXY.fullmatch(url) for scheme, url in proxies.items()):
+        raise ValueError
     return proxies
 
 
@@ -176,12 +173,8 @@ _LINE = Rule(_line, "it must be one line of text")
 _POSITIVE = Rule(positive, "it must be a number above 0")
 _BOOLEAN = Rule(_boolean, "it must be true or false")
 _CERT = Rule(_certificate, "it must be the path of a client certificate, or the list of its path and its key's")
-_PROXIES = Rule(
-    _proxies, 'it must be a proxy\'s URL, or an object such as {"https": "socks5h://127.0.0.1:1080"} (http, https, all)'
-)
-_HEADERS = Rule(
-    _headers, "it must be an object of header names and values, without Authorization, which the token takes"
-)
+_PROXIES = Rule(_proxies, 'it must be a URL, or an object of URLs such as {"https": "socks5h://127.0.0.1:1080"}')
+_HEADERS = Rule(_headers, "it must be an object of names and values, without Authorization, which the token takes")
 _VERIFY = Rule(_boolean_or_path, "it must be true, false or the path of a CA bundle that exists")
 
 

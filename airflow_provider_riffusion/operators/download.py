@@ -166,7 +166,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
-        return self._result(storage, name, file.size, file.sha256, file.content_type)
+        return self._result(storage, name, file.size, file.sha256, file.content_type, ())
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         try:
@@ -192,13 +192,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
         path = storage.path(name)
         if self.if_exists == "fail":
             raise RiffusionFileExistsError(
-                f"{path} exists already, and if_exists is 'fail'; delete it, or set if_exists to 'replace' or 'skip'."
+                f"{path} exists already, and if_exists is 'fail'.\nDelete it, or set if_exists to 'replace' or 'skip'."
             )
         if is_stems:
             files = read_manifest(storage, name)
             result = None if files is None else self._stems_result(storage, name, files, sha256=None)
         else:
-            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type)
+            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type, ())
         if result is not None:
             self.log.info(
                 "Skipped %s, %s bytes: the file of song %s exists already", path, result["size"], self.song_id
@@ -213,13 +213,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         return self._result(storage, name, size, sha256, "application/json", listed)
 
     def _result(
-        self,
-        storage: Storage,
-        name: str,
-        size: int,
-        sha256: str | None,
-        content_type: str,
-        files: Sequence[StemFile] = (),
+        self, storage: Storage, name: str, size: int, sha256: str | None, content_type: str, files: Sequence[StemFile]
     ) -> DownloadResult:
         return DownloadResult(
             song_id=self.song_id,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
 #: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.
 _OVERLAP = 5
-#: Songs that may appear while the pages are read; after more, the server is taken to ignore the offset.
-_MAX_APPEARED = 500
+#: Pages in a row that show hardly anything new, after which the library grows as fast as it is read, or never changes.
+_MAX_IDLE_PAGES = 100
 #: By how much the order of the list may differ from that of the times; the two songs of a job differ by milliseconds.
 _TOLERANCE = timedelta(days=1)
 
@@ -99,7 +99,7 @@ class RiffusionListSongsOperator(RiffusionOperator):
         """Yield the songs of each page that no earlier page had."""
         seen: set[str] = set()
         page_size = max(self.page_size, 2 * _OVERLAP)
-        offset = overlap = 0
+        offset = overlap = idle = 0
         longest = 1
         while True:
             page = self.hook.list_songs(offset=offset, limit=page_size, user_id=self.user_id)
@@ -107,12 +107,15 @@ class RiffusionListSongsOperator(RiffusionOperator):
             longest = max(longest, len(page))
             if overlap and offset and len(new) == len(page):
                 # Songs were deleted, so others have moved from here to the pages that were read.
-                offset = max(0, offset - page_size // 2)
+                offset = max(0, offset - longest // 2)
                 continue
-            if not new and not overlap and len(page) < longest:
-                # This is the end; songs that appeared meanwhile may have moved some beyond it.
+            idle = idle + 1 if len(new) <= 1 else 0
+            is_endless = idle > _MAX_IDLE_PAGES and (not new or len(page) < longest)
+            # Songs that appeared meanwhile may have moved others beyond the end that the overlap has shown.
+            is_end = not new and not overlap and len(page) < longest
+            if is_end or (is_endless and len(seen) > longest):
                 return
-            if not new and offset > len(seen) + _MAX_APPEARED:
+            if is_endless:
                 raise RiffusionApiError(
                     f"GET music shows nothing new at offset {offset}, after {len(seen)} songs.\n"
                     "The server seems to ignore the offset; check the host of the Airflow connection."

@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     **dict.fromkeys(("sftp", "ssh"), SFTP),
 }
 
+_REMEDY = "use a local folder, s3://, gs://, abfs:// (Azure) or sftp://"
 PATH_REMEDY = "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object"
 
 
@@ -36,16 +37,6 @@ class StorageLocation:
     scheme: str
     conn_id: str | None
     path: str
-
-    @property
-    def kind(self) -> str:
-        """What serves the scheme, one of the values of :data:`KINDS`."""
-        return KINDS[self.scheme]
-
-    @property
-    def key(self) -> str:
-        """The path that fsspec takes: on an SFTP server it begins after the host."""
-        return self.path.removeprefix(self.path.partition("/")[0]) if self.kind == SFTP else self.path
 
     @classmethod
     def of(cls, storage_path: str, conn_id: str | None = None) -> StorageLocation:
@@ -67,10 +58,7 @@ class StorageLocation:
                 raise wrong_path(storage_path, PATH_REMEDY)
             return cls("", None, os.path.normpath(rest))
         if scheme not in KINDS:
-            remedy = (
-                "it may show a file before it is whole; use a local folder, s3://, gs://, abfs:// (Azure) or sftp://"
-            )
-            raise wrong_path(storage_path, remedy)
+            raise wrong_path(storage_path, f"a part of a file could be seen there; {_REMEDY}")
         authority, slash, key = rest.partition("/")
         url_conn_id, _, bucket = authority.rpartition("@")
         if not bucket and KINDS[scheme] != SFTP:

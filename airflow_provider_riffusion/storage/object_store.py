@@ -7,7 +7,7 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
 from airflow_provider_riffusion.safe_text import printable
-from airflow_provider_riffusion.storage.location import SFTP, StorageLocation, wrong_path
+from airflow_provider_riffusion.storage.location import KINDS, SFTP, StorageLocation, wrong_path
 from airflow_provider_riffusion.storage.spool import Spool
 
 if TYPE_CHECKING:
@@ -41,8 +41,11 @@ class ObjectStore:
     def __init__(self, location: StorageLocation) -> None:
         self._location = location
         self.conn_id = location.conn_id
-        # On an SFTP server everything is in one tree, and a missing folder is made.
-        self._is_bucket_checked = location.kind == SFTP
+        self._kind = KINDS[location.scheme]
+        # An SFTP server has no buckets: a path begins after the host, and a missing folder is made.
+        self._is_bucket_checked = self._kind == SFTP
+        host = location.path.partition("/")[0]
+        self._root = location.path.removeprefix(host) if self._kind == SFTP else location.path
         with self._errors():
             self._fs = _file_system(location)
 
@@ -63,17 +66,9 @@ class ObjectStore:
         return int(info["size"]) if info["type"] == "file" else None
 
     def publish(self, spooled: Path, *names: str) -> None:
-        key = self._key(*names)
-
-        def put(callback: object) -> Coroutine[Any, Any, None]:
-            if self._location.kind == SFTP:
-                return _put_and_rename(self._fs, spooled, key, callback)
-            options = _PUT_OPTIONS[self._location.kind]
-            return self._fs._put_file(str(spooled), key, callback=callback, **options)  # type: ignore[no-any-return]
-
         with self._errors():
             try:
-                _upload(put, self._fs, spooled)
+                _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind))
             except FileNotFoundError as error:
                 # The bucket existed a moment ago, so the upload has expired, or the spool was removed.
                 raise OSError(f"the upload was lost: {error}") from None
@@ -97,7 +92,7 @@ class ObjectStore:
         return nullcontext()
 
     def _key(self, *names: str) -> str:
-        return "/".join((self._location.key, *names))
+        return "/".join((self._root, *names))
 
     def _check_bucket(self) -> None:
         """Raise for a missing bucket, once, so that the task fails before its download."""
@@ -106,9 +101,9 @@ class ObjectStore:
         bucket = self._location.path.partition("/")[0]
         try:
             # Some versions of s3fs and gcsfs report an empty bucket as missing in info().
-            if self._location.kind == "gcs":
+            if self._kind == "gcs":
                 self._fs.call("GET", "b/{}", bucket)
-            elif self._location.kind == "s3":
+            elif self._kind == "s3":
                 self._fs.call_s3("head_bucket", Bucket=bucket)
             else:
                 self._fs.info(bucket)
@@ -160,17 +155,20 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
     return not is_out_of_reach and any(_LASTING_ERROR.search(kind.__name__) for kind in type(error).__mro__)
 
 
-def _upload(put: Callable[[object], Coroutine[Any, Any, None]], fs: AbstractFileSystem, spooled: Path) -> None:
+def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any] | None) -> None:
     """Upload a file; an exception here, such as Airflow's timeout, also ends the upload and removes its parts."""
     from fsspec import Callback
 
-    def go_on(*_: int) -> None:
+    def go_on(*_: object) -> None:
         if not spooled.exists():
             raise OSError(errno.ECANCELED, "The upload was aborted", str(spooled))
 
     # The callback runs between two parts: the libraries remove the parts of an upload that raises, and of no other.
-    callback = Callback(hooks={"go_on": go_on})
-    upload = asyncio.run_coroutine_threadsafe(put(callback), fs.loop)
+    if options is None:
+        put = _put_and_rename(fs, spooled, key, go_on)
+    else:
+        put = fs._put_file(str(spooled), key, callback=Callback(hooks={"go_on": go_on}), **options)
+    upload = asyncio.run_coroutine_threadsafe(put, fs.loop)
     try:
         upload.result()
     except BaseException:
@@ -180,14 +178,10 @@ def _upload(put: Callable[[object], Coroutine[Any, Any, None]], fs: AbstractFile
         raise
 
 
-async def _put_and_rename(fs: Any, spooled: Path, key: str, callback: Any) -> None:
+async def _put_and_rename(fs: Any, spooled: Path, key: str, go_on: Callable[..., None]) -> None:
     """Put a file into a hidden folder beside its final name, and have the server rename it over an older one."""
     # Named as the spool, so that the next try of a killed task finds the folder, and removes it.
     folder = f"{key.rpartition('/')[0]}/{spooled.relative_to(tempfile.gettempdir()).parts[0]}"
-
-    def go_on(_: object, __: object, sent: int, ___: int) -> None:
-        callback.absolute_update(sent)
-
     # Not fsspec's mv(), which copies where a server cannot rename.
     async with fs.client.start_sftp_client() as sftp:
         # An earlier try that still runs cannot rename then, and fails.
@@ -205,15 +199,15 @@ async def _put_and_rename(fs: Any, spooled: Path, key: str, callback: Any) -> No
 def _file_system(location: StorageLocation) -> AbstractFileSystem:
     from airflow.sdk.io import attach, has_fs
 
-    remedy = f"pip install 'airflow-provider-riffusion[{location.kind}]'"
+    kind = KINDS[location.scheme]
+    remedy = f"pip install 'airflow-provider-riffusion[{kind}]'"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
     if location.conn_id is not None:
         # This raises when there is none; the S3 provider would go on with whatever credentials the machine has.
         connection = BaseHook.get_connection(location.conn_id)
-        host = location.path.partition("/")[0]
-        if location.kind == SFTP and host not in ("", connection.host):
+        if kind == SFTP and location.path.partition("/")[0] not in ("", connection.host):
             raise wrong_path(shown, f"the connection {location.conn_id!r} leads to another host; leave the host out")
     try:
         return attach(location.scheme, location.conn_id).fs

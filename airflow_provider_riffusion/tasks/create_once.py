@@ -33,7 +33,7 @@ from airflow_provider_riffusion.exceptions import (
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, is_passing, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -277,7 +277,7 @@ class CreateOnce:
                 self.state.forget()
                 now = time.time()
                 # A refused connection and full slots cost nothing.
-                if not is_passing(error) or now >= until:
+                if not (error.transient or isinstance(error, RiffusionRateLimitError)) or now >= until:
                     raise
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
                 # Many tasks that wait for a slot must not ask at the same moment.

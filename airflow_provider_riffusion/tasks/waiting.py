@@ -15,6 +15,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionConnectionError,
     RiffusionDownloadError,
     RiffusionError,
+    RiffusionRateLimitError,
     RiffusionSongFailedError,
     RiffusionTimeoutError,
 )
@@ -37,8 +38,8 @@ _MAX_SEEN_CHARS = 1000
 
 def is_passing(error: RiffusionError) -> bool:
     """Return whether the same request may succeed later, without anybody's help."""
-    is_of_network = isinstance(error, RiffusionConnectionError | RiffusionDownloadError)
-    return (error.transient or is_of_network) and not isinstance(error, AirflowFailException)
+    kinds = RiffusionConnectionError | RiffusionDownloadError | RiffusionRateLimitError
+    return (error.transient or isinstance(error, kinds)) and not isinstance(error, AirflowFailException)
 
 
 def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:

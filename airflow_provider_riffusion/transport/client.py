@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -62,13 +63,7 @@ class Client:
 
         return retrying(attempts, self._aborted)(attempt)
 
-    def send(
-        self,
-        request: Request,
-        use: Callable[[Response], T],
-        *,
-        timeout: float | None = None,
-    ) -> T:
+    def send(self, request: Request, use: Callable[[Response], T], *, timeout: float | None = None) -> T:
         """
         Send a request that changes something: once, over a new connection, and without following redirects.
 
@@ -135,16 +130,11 @@ class Client:
     def _check_secrecy(self, url: str) -> None:
         """Refuse a URL that quotes a secret, which would then be in the logs of another host and in ours."""
         if self.settings.holds_secret(unquote(url)):
-            raise RiffusionDownloadError(
-                "Refused to fetch a URL that came from a response: it holds a secret of the connection"
-            )
+            raise RiffusionDownloadError("Refused to fetch a URL that came from a response: it holds a secret of ours")
 
     @contextmanager
     def _exchange(
-        self,
-        prepared: requests.PreparedRequest,
-        session: requests.Session,
-        timeout: float | None = None,
+        self, prepared: requests.PreparedRequest, session: requests.Session, timeout: float | None = None
     ) -> Iterator[tuple[requests.Response, Watchdog]]:
         """Send a request, and watch over the exchange until the response is used up."""
         url, settings = prepared.url or "", self.settings
@@ -154,11 +144,9 @@ class Client:
             url, dict(settings.proxies), True, settings.verify, settings.cert if is_own else None
         )
         # The peer is the proxy where there is one, and that may be on this machine.
-        is_judged = not is_own and select_proxy(url, options["proxies"]) is None
-        watchdog = Watchdog(
-            timeout or settings.timeout + settings.low_speed_time,
-            (lambda address: check_address(url, self._origin, address)) if is_judged else None,
-        )
+        is_peer = not is_own and select_proxy(url, options["proxies"]) is None
+        check_peer = partial(check_address, url, self._origin) if is_peer else None
+        watchdog = Watchdog(timeout or settings.timeout + settings.low_speed_time, check_peer)
         self._watchdogs.add(watchdog)
         if self._aborted.is_set():
             watchdog.abort()

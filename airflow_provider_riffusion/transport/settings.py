@@ -50,13 +50,12 @@ class TransportSettings:
 
     @cached_property
     def _hidden(self) -> list[str]:
-        forms = []
-        for secret in self.secrets:
-            if len(secret) >= _SHORTEST_SECRET_CHARS:
-                quoted = quote(secret, safe="")
-                # Escapes may be upper or lower case.
-                forms += [quoted, re.sub("%..", lambda escape: escape[0].lower(), quoted), secret]
-        return forms
+        plain = [secret for secret in self.secrets if len(secret) >= _SHORTEST_SECRET_CHARS]
+        quoted = [quote(secret, safe="") for secret in plain]
+        # Escapes may be upper or lower case.
+        lower = [re.sub("%..", lambda escape: escape[0].lower(), form) for form in quoted]
+        # The longest first, because one secret may be a part of another.
+        return sorted({*quoted, *lower, *plain}, key=len, reverse=True)
 
     def holds_secret(self, text: str) -> bool:
         """Return whether a text quotes the token or another secret."""

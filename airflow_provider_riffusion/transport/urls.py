@@ -12,9 +12,7 @@ from airflow_provider_riffusion.safe_text import printable
 
 _PORTS = {"https": 443, "http": 80}
 #: Metadata services of AWS (for EC2, for EKS), Azure, Alibaba and Oracle that are not link-local.
-_METADATA_SERVICES = frozenset(
-    map(ip_address, ("fd00:ec2::254", "fd00:ec2::23", "168.63.129.16", "100.100.100.200", "192.0.0.192"))
-)
+_CLOUDS = ("fd00:ec2::254", "fd00:ec2::23", "168.63.129.16", "100.100.100.200", "192.0.0.192")
 #: Parsers disagree about where the host of a URL ends that holds one of these characters.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -77,7 +75,7 @@ def check_address(url: str, own: Origin, address: str | None = None) -> None:
     :raises RiffusionDownloadError: the URL is refused
     """
     for found in _addresses(address or origin_of(url)[1], socket.AI_NUMERICHOST):
-        if found.is_link_local or found in _METADATA_SERVICES:
+        if found.is_link_local or str(found) in _CLOUDS:
             raise RiffusionDownloadError(f"{_refused(url)}: it is a link-local address or a cloud's metadata service")
         if _is_this_machine(found) and not any(map(_is_this_machine, _addresses(own[1]))):
             raise RiffusionDownloadError(f"{_refused(url)}: it is an address of this machine")

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema
 from urllib3.connection import HTTPConnection
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
-
-T = TypeVar("T")
 
 
 class Watchdog:
@@ -64,7 +62,7 @@ class Watchdog:
         """Stop watching."""
         self._stopped.set()
 
-    def run(self, send: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def run(self, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function that sends requests, and watch those; a signal handler's have a watchdog of their own."""
         context = copy_context()
         context.run(_CURRENT.set, self)
@@ -85,14 +83,14 @@ class Watchdog:
         self._bite()
 
 
-_CURRENT: ContextVar[Watchdog | None] = ContextVar("riffusion_watchdog", default=None)
+_CURRENT: ContextVar[Watchdog] = ContextVar("riffusion_watchdog")
 
 
 class _WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         watchdog = self._noted()
-        if watchdog is not None and watchdog.check_peer is not None:
+        if watchdog.check_peer is not None:
             watchdog.check_peer(self.sock.getpeername()[0])
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
@@ -101,16 +99,12 @@ class _WatchedConnection(HTTPConnection):
         super().putrequest(*args, **kwargs)
 
     def getresponse(self) -> Any:
-        watchdog = self._noted()
-        if watchdog is not None:
-            watchdog.watch(self.sock)
+        self._noted().watch(self.sock)
         return super().getresponse()
 
-    def _noted(self) -> Watchdog | None:
+    def _noted(self) -> Watchdog:
         """Note that the connection is ready, if it is; raise when nobody wants the response any more."""
         watchdog = _CURRENT.get()
-        if watchdog is None:
-            return None
         if watchdog.has_bitten:
             raise ConnectionAbortedError
         watchdog.has_connected |= self.sock is not None
@@ -140,5 +134,5 @@ class WatchedAdapter(HTTPAdapter):
         except InvalidSchema:
             remedy = "pip install 'airflow-provider-riffusion[socks]'"
             raise RiffusionConfigurationError(
-                f"A SOCKS proxy is set, and PySocks is not installed; {remedy}."
+                f"PySocks is missing for the SOCKS proxy that is set; {remedy}."
             ) from None

@@ -104,9 +104,7 @@ def _of_good_response(request: Request, read: Callable[[Response], T]) -> Callab
                 retry_after=response.retry_after,
                 transient=response.status in TRANSIENT_STATUSES,
             )
-        raise error_of(
-            response.status, response.error_body(), request, url=response.url, retry_after=response.retry_after
-        )
+        raise error_of(response.status, response.error_body(), request, response.url, response.retry_after)
 
     return read_good
 

@@ -54,7 +54,7 @@ _OTHER_ERROR = (RiffusionApiError, "The API sent an error, or no result", "Look 
 
 
 def error_of(
-    http_status: int, body: bytes, request: Request, *, url: str = "", retry_after: float | None = None
+    http_status: int, body: bytes, request: Request, url: str = "", retry_after: float | None = None
 ) -> RiffusionApiError:
     """
     Return the error that an error response stands for.
@@ -137,8 +137,8 @@ def text_of_error(error: object) -> str:
 
 
 def _class_and_remedy(status: int, payload: object, api_message: str) -> tuple[type[RiffusionApiError], str, str]:
-    # The error of another request may quote a prompt, so two words alone would tell too little.
-    if "account has pending error" in api_message.lower():
+    # The error of another request may quote a prompt, so the two words count only alone.
+    if "account has pending error" in api_message.lower() or api_message.lower() == "pending error":
         status = PENDING_STATUS
     elif status != PENDING_STATUS and isinstance(payload, dict) and payload.get("is_flagged") is True:
         status = 422

@@ -91,6 +91,21 @@ def test_a_users_sensor_succeeds(emulator: Emulator, name: str) -> None:
     assert outcomes_of(run_dag(DAGS, name=name)) == {"song_is_there": ("success", 1)}
 
 
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_the_songs_since_the_last_successful_run(emulator: Emulator, native: bool) -> None:
+    everything = [song.id for song in emulator.songs]
+    assert listed_by(run_dag(DAGS, name="new_songs", kind="by hand", native=native)) == everything
+    run_dag(DAGS, name="new_songs", native=native)
+    emulator.add_song(Song("new", created_at=datetime.now(UTC)))
+    assert listed_by(run_dag(DAGS, name="new_songs", native=native)) == ["new"]
+
+
+def listed_by(run: Any) -> Any:
+    (task,) = run.get_task_instances()
+    assert task.state == "success"
+    return task.xcom_pull(task_ids="list")
+
+
 # --- the examples
 
 
@@ -128,8 +143,7 @@ EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
-@pytest.mark.parametrize("kind", ["by time", "by hand"])
+@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
 @pytest.mark.parametrize("name", EXAMPLE_CONFS)
 def test_every_example_runs_however_it_was_started(
     emulator: Emulator, connect: Callable[..., None], tmp_path: Path, name: str, kind: str, native: bool
@@ -151,8 +165,7 @@ def test_every_example_runs_however_it_was_started(
             )
 
 
-@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
-@pytest.mark.parametrize("kind", ["by time", "by hand"])
+@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
 def test_the_readmes_first_dag_runs_however_it_was_started(
     emulator: Emulator, connect: Callable[..., None], tmp_path: Path, kind: str, native: bool
 ) -> None:

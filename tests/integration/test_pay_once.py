@@ -179,7 +179,7 @@ def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
 def test_a_trigger_of_version_0_1_0_goes_on(emulator: Emulator) -> None:
     emulator.configure(generation_seconds=1)
     (job_id,) = prompt_operator(wait_for_completion=False).execute({})
-    old = {
+    old: dict[str, Any] = {
         "ids": [job_id],
         "riffusion_conn_id": "riffusion_default",
         "user_id": None,

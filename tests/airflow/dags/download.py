@@ -1,10 +1,13 @@
 """DAGs for tests/airflow/test_dags.py; the params say what to download."""
 
+import inspect
+import re
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator, RiffusionListSongsOperator
 
 params = {
     "song_id": Param("s", type="string"),
@@ -30,6 +33,13 @@ with DAG("expand", params=params, schedule=None) as expand:
     RiffusionDownloadOperator.partial(
         task_id="download", song_id="{{ params.song_id }}", storage_path="{{ params.storage_path }}", retries=3
     ).expand(download_format=formats())
+
+
+#: What the operator's docstring says.
+SINCE_THE_LAST_SUCCESS = re.findall("``({{ prev.+?}})``", inspect.getdoc(RiffusionListSongsOperator) or "")[0]
+
+with DAG("new_songs", schedule="@daily", start_date=datetime(2025, 1, 1), catchup=False) as new_songs:
+    RiffusionListSongsOperator(task_id="list", created_after=SINCE_THE_LAST_SUCCESS)
 
 
 def make_sensor_dag(mode: str, **parameters: Any) -> DAG:

@@ -15,6 +15,8 @@ from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Account, Emulator
 from airflow_provider_riffusion.hooks import riffusion
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+from tests.support.proxies import proxy
 from tests.support.raw_server import ok, response, serve
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
@@ -223,6 +225,26 @@ def test_every_secret_of_a_connection_is_masked(connect: Callable[..., None], mo
     shown = repr(RiffusionHook().settings)
     assert masked == ["user:token", "gateway-key", "süss"]
     assert not [secret for secret in (*masked, "s%C3%BCss") if secret in shown]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+def test_an_operator_behind_a_proxy_and_a_gateway_gets_its_song(
+    scheme: str,
+    emulator: Emulator,
+    connect: Callable[..., None],
+    song_id: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    headers = {"X-Gateway-Key": "canary-gateway-key"}
+    with proxy(scheme) as way, caplog.at_level("DEBUG"):
+        connect(emulator.url, emulator.token, headers=headers, proxies=way.url("someone:canary-password"))
+        operator = RiffusionDownloadOperator(task_id="t", song_id=song_id, storage_path=str(tmp_path))
+        result = operator.execute({})
+    assert Path(result["path"]).read_bytes() == emulator.audio(song_id, "mp3")
+    assert set(way.targets) == {emulator.url.removeprefix("http://")}
+    assert set(way.users) == {"someone:canary-password"}
+    assert "canary-" not in caplog.text + repr(vars(operator.hook)) + str(result)
 
 
 def test_get_conn_names_the_methods_to_use() -> None:

@@ -47,6 +47,23 @@ def test_a_library_that_grows_while_it_is_read_is_listed_once_and_whole(connect:
     assert len(found) == len(set(found))
 
 
+@pytest.mark.parametrize(("page_limit", "times"), [(7, "inverted"), (1000, "equal")])
+@pytest.mark.parametrize("changes", ["none", "deletes", "adds", "both"])
+@pytest.mark.parametrize("order", ["newest-first", "oldest-first", "by-id", "by-title"])
+def test_no_song_is_left_out_however_the_library_is_sorted_and_changes(
+    connect: Callable[..., None], order: Any, times: Any, changes: Any, page_limit: int
+) -> None:
+    songs = [Song(f"song-{number:03}", created_at=START + timedelta(hours=number // 2)) for number in range(250)]
+    with Emulator(songs=songs) as emulator:
+        emulator.configure(library_order=order, library_times=times, library_changes=changes, page_limit=page_limit)
+        connect(emulator.url, emulator.token)
+        found = list_songs()
+        there_all_the_time = {song.id for song in songs} & {song.id for song in emulator.songs}
+    assert there_all_the_time <= set(found)
+    assert len(found) == len(set(found))
+    assert (len(there_all_the_time) < 250) is (changes in ("deletes", "both"))
+
+
 def test_limit_and_created_after_stop_early(connect: Callable[..., None]) -> None:
     with Emulator(songs=library(400)) as emulator:
         connect(emulator.url, emulator.token)

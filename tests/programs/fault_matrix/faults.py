@@ -73,7 +73,6 @@ class Fault:
     :param has_variants: is repeated with a wrong value in each field
     :param api_is_elsewhere: the API's address, as far as anyone can tell, is not on this machine
     :param is_slow: only a short timeout or the minimum speed ends it
-    :param is_waited_over: sensors may go on until their own timeout, which is therefore short
     """
 
     name: str
@@ -86,7 +85,6 @@ class Fault:
     has_variants: bool = False
     api_is_elsewhere: bool = False
     is_slow: bool = False
-    is_waited_over: bool = False
 
     def hits(self, good: Good) -> bool:
         """Whether the fault changes a response."""
@@ -117,7 +115,6 @@ def _status(name: str, status: int, **options: Any) -> Fault:
         name,
         STATUSES,
         emulated={"what": "status", "status": status, **options},
-        is_waited_over=status in (404, 409, 410),
     )
 
 
@@ -300,7 +297,6 @@ def _contents() -> Iterator[Fault]:
         damages_json=True,
         has_variants=True,
         mangle=lambda good: good.with_body(good.body),
-        is_waited_over=True,
     )
 
 

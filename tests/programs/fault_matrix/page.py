@@ -37,7 +37,7 @@ run gave ({count:,} runs); `make test` repeats a third of the runs, and fails wh
 | `retried` | Airflow tries the task again, if it has `retries` left |
 | `at once` | the task has failed, whatever its `retries`: {final} |
 | `once:` | the fault struck once, and the next request was good; without this line, that makes no difference |
-| `polls on` | a sensor goes on looking until its own `timeout` |
+| `polls on` | requests go on until the task's `timeout` |
 | `waited` | the pauses between requests were as long as `Retry-After` asked, which may be 120 s at most |
 | `not ok` | the connection test says so, and why; it raises nothing |
 | n/a | {reasons} |

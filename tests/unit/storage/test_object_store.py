@@ -55,3 +55,24 @@ def test_what_an_sftp_server_will_never_do_ends_the_task(name: str, monkeypatch:
     monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=SimpleNamespace(rm_file=refuse)))
     with pytest.raises(RiffusionConfigurationError, match=rf"the store refused \({name}: no\); check"):
         open_storage(StorageLocation.of("sftp://files@/songs")).delete("a.mp3")
+
+
+@pytest.mark.parametrize(
+    ("storage_path", "key"),
+    [
+        ("sftp://files@files.example/songs/", "/songs/a.mp3"),
+        ("ssh://files@/songs", "/songs/a.mp3"),
+        ("sftp://files@/", "/a.mp3"),
+        ("sftp://files@files.example", "/a.mp3"),
+        ("s3://files@bucket/songs", "bucket/songs/a.mp3"),
+    ],
+)
+def test_the_path_on_an_sftp_server_begins_after_its_host(
+    storage_path: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[str] = []
+    monkeypatch.setenv("AIRFLOW_CONN_FILES", "sftp://files.example")
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=SimpleNamespace(rm_file=deleted.append)))
+    open_storage(StorageLocation.of(storage_path)).delete("a.mp3")
+    assert deleted == [key]
