@@ -118,14 +118,12 @@ class CreateOnce:
             derived = f"{self.instance or secrets.token_hex(16)}-{_digest(digest, replaced)}"
             create = SavedCreate(self.reply_ref or derived, time.time(), digest=digest)
             self.handles = self._adopt(create, until) or self._send(create, request_of, until, pause)
-        elif saved.ids:
-            log.info("Waiting for %s of an earlier try; no create request is sent", ", ".join(saved.ids))
-            self.handles = saved.ids
-            # A retry is told from a later clear by the numbers that are saved with the create request.
-            self.state.save(saved)
         else:
-            log.info("An earlier try ended while it sent the create request %s; looking for its job", saved.reference)
-            self.handles = self._find(saved, until)
+            # A retry is told from a later clear by the number that is saved with the create request.
+            self.state.save(saved)
+            what = f"waiting for {', '.join(saved.ids)}" if saved.ids else "looking for its job"
+            log.info("An earlier try has sent the create request %s; %s", saved.reference, what)
+            self.handles = saved.ids or self._find(saved, until)
         self.stop_if_killed()
 
     def finished(self) -> Sequence[str]:

@@ -173,6 +173,41 @@ def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
     assert set(end.ids) == set(new.song_ids)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_retry_after_a_clear_is_a_retry_also_when_the_cleared_try_found_nothing(
+    emulator: Emulator, mode: Mode
+) -> None:
+    emulator.configure(generation_seconds=1)
+    life = Life(mode, "kept")
+    with life.struck("after the send", die):
+        life.run()
+    life.clear()
+    emulator.fault("status", status=503, path="scheduler")
+    assert life.run(timeout=0.1).how == "retried"
+    emulator.clear()
+    life.retry()
+    end = life.run(prompt="rendered differently")
+    (create,) = emulator.accepted_creates
+    assert set(end.ids) == set(create.song_ids)
+
+
+def test_a_retry_does_not_become_a_clear_by_fewer_retries(emulator: Emulator) -> None:
+    life = Life("sync", "kept")
+    first = life.run()
+    # Reporting the songs has failed, and meanwhile somebody edits the DAG file.
+    life.retry()
+    life.retries = 1
+    assert life.run().ids == first.ids
+    assert len(emulator.accepted_creates) == 1
+
+
+def test_a_first_try_does_not_become_a_retry_by_more_retries(emulator: Emulator) -> None:
+    life = Life("sync", "none")
+    life.retries = 5
+    assert len(life.run().ids) == 2
+    assert len(emulator.accepted_creates) == 1
+
+
 # --- what version 0.1.0 has begun
 
 

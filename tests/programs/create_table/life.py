@@ -67,12 +67,14 @@ class Life:
     :param kind: what its store does
     :param name: its task's name
     :param parameters: of the operator, in every try
+    :param retries: the task's; Airflow reads it anew for each try
     """
 
     mode: Mode
     kind: StoreKind
     name: str = "create"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    retries: int = RETRIES
     try_number: int = 1
     max_tries: int = RETRIES
     store: Store = field(default_factory=Store)
@@ -132,7 +134,7 @@ class Life:
 
     def clear(self) -> None:
         """Let the next try be that of a task that a human has cleared."""
-        self.max_tries = self.try_number + RETRIES
+        self.max_tries = self.try_number + self.retries
         self.try_number += 1
         if self.kind == "emptied":
             self.store.values.clear()
@@ -142,7 +144,7 @@ class Life:
         while True:
             # Each part of a deferred task runs in a process of its own.
             self.operator = prompt_operator(
-                task_id=self.name, deferrable=self.mode == "deferred", retries=RETRIES, **parameters
+                task_id=self.name, deferrable=self.mode == "deferred", retries=self.retries, **parameters
             )
             try:
                 ids: list[str] = getattr(self.operator, method)(self._context(), **arguments)
