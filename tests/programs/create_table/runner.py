@@ -27,14 +27,14 @@ def telling_keys() -> list[Key]:
     """
     List the cells that differ in what follows.
 
-    Of the plain API, one for each way and each of its outcomes, the modes by turns; of each variant, one for each way
-    that it is run with, the outcomes by turns.
+    Of the plain API, one for each way and each of its outcomes with a store and without, the modes by turns; of each
+    variant one, the ways and the outcomes by turns.
     """
-    plain: dict[tuple[str, str], list[Key]] = {}
+    plain: dict[tuple[str, str, bool], list[Key]] = {}
     varied: dict[str, dict[str, list[Key]]] = {}
     for key in cells.all_keys():
         if key.variant == PLAIN:
-            plain.setdefault((key.way, cells.expected(key)), []).append(key)
+            plain.setdefault((key.way, cells.expected(key), key.store == "none"), []).append(key)
         else:
             varied.setdefault(key.variant, {}).setdefault(key.way, []).append(key)
     keys = [same[turn % len(same)] for turn, same in enumerate(plain.values())]
