@@ -51,8 +51,9 @@ unit: $(VENV)/.installed-test  ## Only the tests without a socket.
 test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure, GCS and SFTP servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
 
-reliability: $(VENV)/.installed-test  ## Run every fault through every operation, and write RELIABILITY.md anew.
+reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write RELIABILITY.md anew.
 	$(BIN)/python -m tests.programs.fault_matrix
+	$(BIN)/python -m tests.programs.create_table
 
 soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token.
 	$(BIN)/python -m tests.programs.soak --songs $(SONGS)

@@ -118,14 +118,12 @@ class CreateOnce:
             derived = f"{self.instance or secrets.token_hex(16)}-{_digest(digest, replaced)}"
             create = SavedCreate(self.reply_ref or derived, time.time(), digest=digest)
             self.handles = self._adopt(create, until) or self._send(create, request_of, until, pause)
-        elif saved.ids:
-            log.info("Waiting for %s of an earlier try; no create request is sent", ", ".join(saved.ids))
-            self.handles = saved.ids
-            # A retry is told from a later clear by the numbers that are saved with the create request.
-            self.state.save(saved)
         else:
-            log.info("An earlier try ended while it sent the create request %s; looking for its job", saved.reference)
-            self.handles = self._find(saved, until)
+            # A retry is told from a later clear by the number that is saved with the create request.
+            self.state.save(saved)
+            what = f"waiting for {', '.join(saved.ids)}" if saved.ids else "looking for its job"
+            log.info("An earlier try has sent the create request %s; %s", saved.reference, what)
+            self.handles = saved.ids or self._find(saved, until)
         self.stop_if_killed()
 
     def finished(self) -> Sequence[str]:
@@ -314,7 +312,6 @@ class CreateOnce:
     def _listed(self, reference: str, until: float, is_of_instance_enough: bool = False) -> list[str]:
         """Return the jobs of a reference, or of its task instance, once the vendor's job list can be read."""
         began = time.time()
-        wanted = reference.partition("-")[0] if is_of_instance_enough else reference
         while True:
             self.stop_if_killed()
             try:
@@ -328,7 +325,12 @@ class CreateOnce:
                 self.sleep(min(seconds, until - now))
             else:
                 references = {job.id: job.reply_ref or "" for job in jobs}
-                return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
+                ids = [id for id, ref in references.items() if ref == reference]
+                # The job of a request that a human has replaced is of the same instance, so it comes second.
+                if ids or not is_of_instance_enough:
+                    return ids
+                instance = reference.partition("-")[0]
+                return [id for id, ref in references.items() if ref.partition("-")[0] == instance]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
         moment = "" if sent_at is None else f", sent at {_iso(sent_at)}"
