@@ -27,6 +27,7 @@ class SavedCreate:
     :param ids: handles that the response named, song or job ids; empty until it came
     :param finished: ids of the songs, once the task has only to report them
     :param max_tries: the task's ``max_tries`` at that time; clearing a task raises it, a retry does not
+    :param try_number: the task's ``try_number`` at that time
     :param digest: of the request; None in the state of version 0.1.0
     :param has_ended: whether clearing the task may create anew: the songs have ended, or nobody knows of any
     """
@@ -36,6 +37,7 @@ class SavedCreate:
     ids: Sequence[str] = ()
     finished: Sequence[str] = ()
     max_tries: int | None = None
+    try_number: int | None = None
     digest: str | None = None
     has_ended: bool = False
 
@@ -58,12 +60,12 @@ class TaskState:
         self.is_durable = store is not None
         self._store: Any = _MemoryStore({_CREATE_KEY: saved} if saved else {}) if store is None else store
         ti = context.get("ti")
-        try_number: int | None = getattr(ti, "try_number", None)
+        self.try_number: int | None = getattr(ti, "try_number", None)
         self.max_tries: int | None = getattr(ti, "max_tries", None)
         # Airflow 3: clearing a task sets max_tries to the number of tries so far plus the task's retries.
         # The first try is no retry, even if somebody has raised the task's retries before it.
         first = None if self.max_tries is None else max(1, self.max_tries - (retries or 0) + 1)
-        self.is_retry = first is not None and try_number is not None and try_number > first
+        self.is_retry = first is not None and self.try_number is not None and self.try_number > first
 
     def load(self) -> SavedCreate | None:
         """
@@ -86,7 +88,7 @@ class TaskState:
 
     def save(self, create: SavedCreate) -> None:
         """Keep a create request, in place of an older one."""
-        create = replace(create, max_tries=self.max_tries)
+        create = replace(create, max_tries=self.max_tries, try_number=self.try_number)
         self._store.set(_CREATE_KEY, {**asdict(create), "ids": list(create.ids), "finished": list(create.finished)})
 
     def end(self, finished: Sequence[str] = ()) -> None:
@@ -111,8 +113,12 @@ class TaskState:
 
     def is_cleared_since(self, create: SavedCreate) -> bool:
         """Return whether a human has cleared the task after a create request was saved."""
-        # A task's retries may change between two tries, so is_retry must not decide about paying again.
-        return create.max_tries is not None and self.max_tries != create.max_tries
+        if create.max_tries is not None and self.max_tries != create.max_tries:
+            return True
+        # A clear leaves max_tries as it was when the task's retries were lowered; songs that still run are not paid for
+        # again in doubt, because retries may also be lowered between two tries.
+        is_later = None not in (create.try_number, self.try_number) and self.try_number != create.try_number
+        return is_later and not self.is_retry and (create.has_ended or bool(create.finished))
 
 
 class _MemoryStore(dict[str, Any]):

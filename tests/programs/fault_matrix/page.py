@@ -55,7 +55,7 @@ _GUARANTEES = """\
 - **Storage.** Before each of {stored} downloads an older file, or an older set of stems, was at the final path. After
   it exactly the new bytes were there ({new} times, every `ok`) or exactly the old ones ({old} times, every error), and
   nothing else, no hidden file either. Only {kept} adds a file: the unknown response, as `<song_id>.stems.unknown.json`.
-- **Money.** No try sent the request that starts songs more than once.
+- **Money.** No try sent the request that starts songs again, unless the API had refused it for lack of a slot (429).
 - **Secrets.** The API token went to no other server, and showed nowhere, whole or in part, plain, URL-quoted or in
   base64: in no log line of any logger at DEBUG, no error or traceback, no result, XCom, trigger, event, task state,
   repr or rendered field.
