@@ -71,7 +71,8 @@ def error_of(
         payload = body.decode("utf-8", "replace")[:_MAX_MESSAGE_CHARS]
     if http_status == 404 and not (isinstance(payload, dict) and payload.keys() & ERROR_KEYS):
         # A proxy's or another server's: taken for the API's, it would say that a song is not there.
-        message = f"HTTP 404 from {url or request} is not the API's: check the base URL (host) of the connection."
+        message = "Another server than the API answered (HTTP 404).\nCheck the base URL, the connection's host."
+        message = f"{message}\n{url or request} was answered without an error of the API's form"
         return RiffusionApiError(message, http_status=404, request=str(request), retry_after=retry_after)
     return error_of_payload(http_status, payload, request, retry_after)
 

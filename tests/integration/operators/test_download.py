@@ -460,7 +460,7 @@ def test_numbers_that_native_rendering_makes_of_digits_are_text(emulator: Emulat
     for name, value in NATIVE.items():
         setattr(operator, name, value)
     result = operator.execute({})
-    assert (result["song_id"], result["path"]) == ("20250401", str(tmp_path / "20250402"))
+    assert (result["song_id"], result["path"]) == ("20250401", str(tmp_path / "20250402.mp3"))
 
 
 def test_the_log_begins_with_the_path_and_the_size(

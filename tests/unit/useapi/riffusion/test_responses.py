@@ -60,7 +60,8 @@ def test_each_status_has_its_error(status: int, error_class: type, transient: bo
 @pytest.mark.parametrize("body", [b"", b"<html>not found</html>", b"[]", b'"x"', b"{}", b'{"detail": "Not Found"}'])
 def test_a_404_that_is_not_the_apis_names_the_base_url_and_is_no_missing_song(body: bytes) -> None:
     error = useapi_errors.error_of(404, body, REQUEST, url="https://gateway.example/v2/songs")
-    assert str(error).startswith("HTTP 404 from https://gateway.example/v2/songs is not the API's: check the base URL")
+    assert "Check the base URL" in str(error)
+    assert "https://gateway.example/v2/songs was answered" in str(error)
     assert not isinstance(error, errors.RiffusionNotFoundError | AirflowFailException)
     assert (error.http_status, error.transient) == (404, False)
 
