@@ -252,7 +252,9 @@ class CreateOnce:
     def _adopt(self, create: SavedCreate, until: float) -> Sequence[str]:
         """Return the jobs of a try that kept no state; none when the create request may be sent."""
         is_lost = self.state.is_retry and not self.state.is_durable
-        if self.reply_ref is None and self.instance and (ids := self._listed(create.reference, until, is_lost)):
+        # A lost create request may have rendered differently; after a clear, a human may have replaced it by this one.
+        is_any = is_lost and not self.state.was_cleared
+        if self.reply_ref is None and self.instance and (ids := self._listed(create.reference, until, is_any)):
             return self._keep(create, ids)
         if is_lost:
             raise self._uncertain(create.reference, None, "an earlier try may have sent it, and no job has it")
@@ -312,6 +314,7 @@ class CreateOnce:
     def _listed(self, reference: str, until: float, is_of_instance_enough: bool = False) -> list[str]:
         """Return the jobs of a reference, or of its task instance, once the vendor's job list can be read."""
         began = time.time()
+        wanted = reference.partition("-")[0] if is_of_instance_enough else reference
         while True:
             self.stop_if_killed()
             try:
@@ -325,12 +328,7 @@ class CreateOnce:
                 self.sleep(min(seconds, until - now))
             else:
                 references = {job.id: job.reply_ref or "" for job in jobs}
-                ids = [id for id, ref in references.items() if ref == reference]
-                # The job of a request that a human has replaced is of the same instance, so it comes second.
-                if ids or not is_of_instance_enough:
-                    return ids
-                instance = reference.partition("-")[0]
-                return [id for id, ref in references.items() if ref.partition("-")[0] == instance]
+                return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
         moment = "" if sent_at is None else f", sent at {_iso(sent_at)}"

@@ -46,8 +46,8 @@ class TaskState:
     """
     Keeps a create request for one task instance: from Airflow 3.3 on for all its tries, before that for this try.
 
-    ``is_durable`` tells whether the next try will find what this try has kept, ``is_retry`` whether an earlier try
-    came before this one since the task was started or cleared by a human.
+    ``is_durable`` tells whether the next try will find what this try has kept, ``was_cleared`` whether a human has ever
+    cleared the task, ``is_retry`` whether a try came before this one since the task was started or cleared.
 
     :param context: the task's context; may be empty, as in a unit test
     :param retries: the task's ``retries``
@@ -64,8 +64,14 @@ class TaskState:
         self.max_tries: int | None = getattr(ti, "max_tries", None)
         # Airflow 3: clearing a task sets max_tries to the number of tries so far plus the task's retries.
         # The first try is no retry, even if somebody has raised the task's retries before it.
+<<<<<<< HEAD
         first = None if self.max_tries is None else max(1, self.max_tries - (retries or 0) + 1)
         self.is_retry = first is not None and self.try_number is not None and self.try_number > first
+=======
+        first = 1 if self.max_tries is None else max(1, self.max_tries - (retries or 0) + 1)
+        self.was_cleared = first > 1
+        self.is_retry = self.max_tries is not None and try_number is not None and try_number > first
+>>>>>>> table9
 
     def load(self) -> SavedCreate | None:
         """

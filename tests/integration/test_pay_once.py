@@ -173,6 +173,26 @@ def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
     assert set(end.ids) == set(new.song_ids)
 
 
+@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("mode", MODES)
+def test_nor_when_the_new_request_was_refused_at_first(emulator: Emulator, mode: Mode, kind: StoreKind) -> None:
+    emulator.configure(generation_seconds=2)
+    life = Life(mode, kind)
+    with life.struck("before a poll", die):
+        life.run(prompt="the old song")
+    life.clear()
+    emulator.fault("status", status=429, path=CREATE)
+    assert isinstance(life.run(prompt="the new song", timeout=0.2).error, errors.RiffusionRateLimitError)
+    emulator.clear()
+    emulator.configure(generation_seconds=0.3)
+    life.retry()
+    end = life.run(prompt="the new song")
+    if kind == "none":
+        assert isinstance(end.error, errors.RiffusionCreateUncertainError)
+    else:
+        assert set(end.ids) == set(emulator.accepted_creates[1].song_ids)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_retry_after_a_clear_is_a_retry_also_when_the_cleared_try_found_nothing(
     emulator: Emulator, mode: Mode
