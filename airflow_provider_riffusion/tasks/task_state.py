@@ -64,14 +64,9 @@ class TaskState:
         self.max_tries: int | None = getattr(ti, "max_tries", None)
         # Airflow 3: clearing a task sets max_tries to the number of tries so far plus the task's retries.
         # The first try is no retry, even if somebody has raised the task's retries before it.
-<<<<<<< HEAD
-        first = None if self.max_tries is None else max(1, self.max_tries - (retries or 0) + 1)
-        self.is_retry = first is not None and self.try_number is not None and self.try_number > first
-=======
         first = 1 if self.max_tries is None else max(1, self.max_tries - (retries or 0) + 1)
         self.was_cleared = first > 1
-        self.is_retry = self.max_tries is not None and try_number is not None and try_number > first
->>>>>>> table9
+        self.is_retry = self.max_tries is not None and self.try_number is not None and self.try_number > first
 
     def load(self) -> SavedCreate | None:
         """
