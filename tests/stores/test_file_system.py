@@ -91,7 +91,7 @@ def test_a_read_only_folder_ends_the_task_before_the_download(
     emulator: Emulator, disk: Path, download_format: str
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with pytest.raises(RiffusionConfigurationError, match=f"storage_path is '{disk}/songs'.*Read-only file system"):
+    with pytest.raises(RiffusionConfigurationError, match=f"(?s)storage_path is '{disk}/songs'.*Read-only file system"):
         download(emulator.songs[0].id, download_format, str(disk / "songs"))
     assert emulator.requests == []
 
@@ -117,7 +117,7 @@ def test_something_else_in_the_way_ends_the_task_before_the_download(
     songs = tmp_path / "songs"
     make(songs)
     before = content(tmp_path)
-    with pytest.raises(RiffusionConfigurationError, match=f"storage_path is '{songs}"):
+    with pytest.raises(RiffusionConfigurationError, match=f"(?s)storage_path is '{songs}"):
         download(emulator.songs[0].id, "mp3", str(songs), file_name=file_name)
     assert emulator.requests == []
     assert content(tmp_path) == before
