@@ -8,15 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseOperator,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat import sdk
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
@@ -38,7 +30,7 @@ _MAX_CONFIRMATION_SECONDS = 10.0
 _TRIGGERER_GRACE_SECONDS = 60.0
 
 
-class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
+class _RiffusionSensor(RiffusionOperator, sdk.BaseSensorOperator):
     """What the sensors share: failures that may pass are tolerated until the timeout."""
 
     _wait: Wait | None = None
@@ -48,8 +40,8 @@ class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
         self.check_parameters()
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as error:
-            raise AirflowSensorTimeout(f"{error}\n{self._wait_for().last_seen}") from None
+        except sdk.AirflowSensorTimeout as error:
+            raise sdk.AirflowSensorTimeout(f"{error}\n{self._wait_for().last_seen}") from None
 
     def _wait_for(self, *handles: str) -> Wait:
         """Return one wait for all pokes of this process."""
@@ -90,7 +82,7 @@ class RiffusionSongSensor(_RiffusionSensor):
         self,
         *,
         song_id: str,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = sdk.conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -131,7 +123,7 @@ class RiffusionSongSensor(_RiffusionSensor):
             timeout=timedelta(seconds=self.timeout + _TRIGGERER_GRACE_SECONDS),
         )
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def poke(self, context: Context) -> sdk.PokeReturnValue:
         """Look once."""
         songs = self._look()
         if self.reschedule and self._wait_for().unconfirmed:
@@ -140,7 +132,7 @@ class RiffusionSongSensor(_RiffusionSensor):
             songs = self._look()
         if songs is not None:
             push_song_url(context, songs)
-        return PokeReturnValue(songs is not None, xcom_value=songs)
+        return sdk.PokeReturnValue(songs is not None, xcom_value=songs)
 
     def _look(self, seconds: float = math.inf) -> list[SongSummary] | None:
         from airflow_provider_riffusion.tasks.waiting import poll
@@ -163,17 +155,17 @@ class RiffusionSongSensor(_RiffusionSensor):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume without the base class, whose ``never_fail`` would also skip a timeout."""
         if next_method == "execute_complete":
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            return sdk.BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _end_as_poke_would(self, error: RiffusionError) -> None:
         """Raise what Airflow raises for an error of a poke, by ``soft_fail`` and ``never_fail``."""
         is_timeout = isinstance(error, RiffusionTimeoutError)
-        is_soft = self.soft_fail and (is_timeout or isinstance(error, AirflowFailException))
+        is_soft = self.soft_fail and (is_timeout or isinstance(error, sdk.AirflowFailException))
         if is_soft or (self.never_fail and not is_timeout):
-            raise AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
+            raise sdk.AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
         if is_timeout:
-            raise AirflowSensorTimeout(str(error)) from error
+            raise sdk.AirflowSensorTimeout(str(error)) from error
 
 
 class RiffusionAccountSensor(_RiffusionSensor):

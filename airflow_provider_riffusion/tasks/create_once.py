@@ -18,18 +18,8 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionApiError,
-    RiffusionBadRequestError,
-    RiffusionConnectionError,
-    RiffusionCreateUncertainError,
-    RiffusionDownloadError,
-    RiffusionError,
-    RiffusionNotFoundError,
-    RiffusionRateLimitError,
-    RiffusionSongFailedError,
-    RiffusionTimeoutError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError, RiffusionError
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
@@ -67,7 +57,12 @@ _SIGKILL_SECONDS = 6.0
 
 #: Errors of the API that refuse a create request, so that it has made no songs; AirflowFailException stands for those
 #: that only a human can fix, such as a 596.
-_REFUSALS = (AirflowFailException, RiffusionBadRequestError, RiffusionNotFoundError, RiffusionRateLimitError)
+_REFUSALS = (
+    AirflowFailException,
+    exceptions.RiffusionBadRequestError,
+    exceptions.RiffusionNotFoundError,
+    exceptions.RiffusionRateLimitError,
+)
 #: Method not allowed, body too large.
 _REFUSAL_STATUSES = (405, 413)
 
@@ -182,7 +177,7 @@ class CreateOnce:
         """
         try:
             yield
-        except (RiffusionSongFailedError, RiffusionCreateUncertainError):
+        except (exceptions.RiffusionSongFailedError, RiffusionCreateUncertainError):
             self.state.end()
             raise
         except RiffusionError as error:
@@ -209,7 +204,7 @@ class CreateOnce:
         """
         try:
             return wait()
-        except RiffusionTimeoutError as error:
+        except exceptions.RiffusionTimeoutError as error:
             create = self.state.load()
             if create is None or error.is_running or time.time() - create.sent_at < _CREATE_WINDOW_SECONDS:
                 raise
@@ -275,7 +270,7 @@ class CreateOnce:
                 self.state.forget()
                 now = time.time()
                 # A refused connection and full slots cost nothing.
-                if not (error.transient or isinstance(error, RiffusionRateLimitError)) or now >= until:
+                if not (error.transient or isinstance(error, exceptions.RiffusionRateLimitError)) or now >= until:
                     raise
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
                 # Many tasks that wait for a slot must not ask at the same moment.
@@ -367,11 +362,11 @@ def instance_of(context: Context) -> str:
 
 def may_have_created(error: RiffusionError) -> bool:
     """Return whether a create request that failed so may have made songs: always, unless the API refused it."""
-    if isinstance(error, RiffusionConnectionError):
+    if isinstance(error, exceptions.RiffusionConnectionError):
         return error.may_have_arrived
-    if isinstance(error, RiffusionApiError):
+    if isinstance(error, exceptions.RiffusionApiError):
         return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
-    return isinstance(error, RiffusionDownloadError)
+    return isinstance(error, exceptions.RiffusionDownloadError)
 
 
 def _digest(*parts: object) -> str:

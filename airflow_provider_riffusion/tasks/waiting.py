@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionConnectionError,
-    RiffusionDownloadError,
-    RiffusionError,
-    RiffusionRateLimitError,
-    RiffusionSongFailedError,
-    RiffusionTimeoutError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionSongFailedError
 from airflow_provider_riffusion.useapi.models import Song, SongState, SongSummary, summary_of
 
 if TYPE_CHECKING:
@@ -38,7 +32,7 @@ _MAX_SEEN_CHARS = 1000
 
 def is_passing(error: RiffusionError) -> bool:
     """Return whether the same request may succeed later, without anybody's help."""
-    kinds = RiffusionConnectionError | RiffusionDownloadError | RiffusionRateLimitError
+    kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | exceptions.RiffusionRateLimitError
     return (error.transient or isinstance(error, kinds)) and not isinstance(error, AirflowFailException)
 
 
@@ -133,7 +127,7 @@ class Wait:
         # A set that is complete at the deadline is confirmed by one more poll.
         if self._is_late and (is_late or not self.unconfirmed):
             what = f"{self._names} was not finished in time.\nLet a retry wait on, or raise the timeout."
-            raise RiffusionTimeoutError(
+            raise exceptions.RiffusionTimeoutError(
                 f"{what}\n{self.last_seen}",
                 usable=_summaries(self._songs),
                 is_running=any(song.state is SongState.RUNNING for song in self._songs),
