@@ -6,17 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from airflow_provider_riffusion.parameters import (
-    BOOLEAN,
-    REFERENCE,
-    TEXT,
-    Rule,
-    Rules,
-    optional,
-    rule,
-    whole_number,
-    wrong,
-)
+from airflow_provider_riffusion.parameters import BOOLEAN, TEXT, Rule, Rules, optional, rule, whole_number, wrong
 from airflow_provider_riffusion.safe_text import shown_value
 
 STEMS = "stems"
@@ -94,6 +84,8 @@ class ComposeParameters(_CommonParameters, total=False):
     image_id: str | None
 
 
+#: The API takes 1,024 characters in a reference.
+_REFERENCE = rule(lambda value: value.strip() != "" and len(value) <= 1024, "use text of at most 1024 characters")
 _PERCENT = whole_number(0, 100)
 _PROMPT_RULES: Rules = {
     "text": TEXT,
@@ -123,8 +115,8 @@ _COMMON_RULES: Rules = {
     "model": optional(TEXT),
     "user_id": optional(TEXT),
     "max_jobs": optional(whole_number(1, 10)),
-    "reply_url": optional(REFERENCE),
-    "reply_ref": optional(REFERENCE),
+    "reply_url": optional(_REFERENCE),
+    "reply_ref": optional(_REFERENCE),
 }
 #: Parameters of a create request from one prompt.
 PROMPT_RULES: Rules = {"prompt": TEXT, "instrumental": BOOLEAN, **_COMMON_RULES}
