@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
@@ -23,7 +22,7 @@ from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError,
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Poll, Wait, growing_pause, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -44,8 +43,6 @@ _CREATE_WINDOW_SECONDS = 900.0
 _MAX_LOOK_PAUSE_SECONDS = 10.0
 #: Longest pause before a create request is sent again, unless the response asks for a longer one.
 _MAX_PAUSE_SECONDS = 30.0
-#: Longest look before the task defers.
-_LOOK_SECONDS = 10.0
 #: Enough that no two references are equal by chance.
 _DIGEST_CHARS = 24
 _MAX_CANDIDATES = 10
@@ -137,9 +134,6 @@ class CreateOnce:
         :raises RiffusionSongFailedError: all songs have ended, and none can be used
         :raises RiffusionTimeoutError: the deadline has passed
         """
-        return self.settled(partial(self._wait, deadline))
-
-    def _wait(self, deadline: float) -> list[SongSummary]:
         wait = Wait(self.handles, self.poll_interval, deadline, is_tolerant=True)
         while True:
             polled = self._poll(seconds_until(deadline))
@@ -150,7 +144,7 @@ class CreateOnce:
 
     def look(self) -> list[SongSummary] | None:
         """Look once, before the task defers; None when the songs have not ended, or nobody can tell."""
-        polled = self._poll(_LOOK_SECONDS)
+        polled = self._poll(LOOK_SECONDS)
         return Wait(self.handles, self.poll_interval, is_tolerant=True).result(polled, time.time())
 
     def _poll(self, seconds: float) -> Poll | RiffusionError:
