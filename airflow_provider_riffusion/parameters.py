@@ -10,9 +10,6 @@ from typing import Any
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.safe_text import shown_value
 
-#: Characters that an id of ours may have at most.
-_MAX_LINE_CHARS = 1024
-
 
 def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
     """
@@ -96,8 +93,8 @@ def whole_number(lowest: int, highest: int, remedy: str = "") -> Rule:
 
 
 def is_line(value: object) -> bool:
-    """Return whether a value is one line of printable text."""
-    return isinstance(value, str) and 0 < len(value) <= _MAX_LINE_CHARS and value.isprintable()
+    """Return whether a value is one line of printable text, of at most 1,024 characters."""
+    return isinstance(value, str) and 0 < len(value) <= 1024 and value.isprintable()
 
 
 def text(value: object) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -84,7 +84,11 @@ class _CreateOperator(RiffusionOperator):
             deadline = time.time() + float(self.timeout)
             songs = create.look() if self.deferrable else create.settled(partial(create.wait, deadline))
             if songs is None:
-                self._defer(create, deadline)
+                from airflow_provider_riffusion.triggers.riffusion import defer
+
+                options = {"ids": create.handles, "poll_interval": create.poll_interval, "is_tolerant": True}
+                options["cancel_on_kill"] = self.cancel_on_kill
+                defer(self, deadline, options, saved=create.state.dump())
         return self._report(context, create, songs)
 
     def execute_complete(self, context: Context, event: object = None, saved: object = None) -> list[str]:
@@ -135,12 +139,6 @@ class _CreateOperator(RiffusionOperator):
         timeout = timedelta(seconds=seconds + TRIGGERER_GRACE_SECONDS)
         # The task itself sends the request again, because Airflow may run a trigger twice.
         self.defer(trigger=DateTimeTrigger(moment), method_name="execute", kwargs={"until": until}, timeout=timeout)
-
-    def _defer(self, create: CreateOnce, deadline: float) -> NoReturn:
-        from airflow_provider_riffusion.triggers import riffusion as triggers
-
-        options = {"ids": create.handles, "poll_interval": create.poll_interval, "cancel_on_kill": self.cancel_on_kill}
-        triggers.defer(self, deadline, {**options, "is_tolerant": True}, saved=create.state.dump())
 
     def _report(self, context: Context, create: CreateOnce, songs: Sequence[SongSummary]) -> list[str]:
         push_song_url(context, songs)

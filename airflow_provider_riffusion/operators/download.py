@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
 from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, text, whole_number
@@ -13,7 +13,7 @@ from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.tasks.lineage import register_outputs
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, AudioFormatName
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
@@ -149,12 +149,10 @@ class RiffusionDownloadOperator(RiffusionOperator):
 
     def _download_audio(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         # The name decides the content type that a store gives the object, and the spool is private, so it is used here.
+        # The rule of the format and is_stems have made sure of mp3 or wav.
+        download_format = cast("AudioFormatName", self.download_format)
         file = self.hook.download(
-            self.song_id,
-            self.download_format,  # type: ignore[arg-type]  # check_parameters() has made sure of mp3 or wav
-            spool.path / name,
-            user_id=self.user_id,
-            max_bytes=self.max_bytes,
+            self.song_id, download_format, spool.path / name, user_id=self.user_id, max_bytes=self.max_bytes
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])

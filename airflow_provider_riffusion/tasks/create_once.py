@@ -43,10 +43,6 @@ _CREATE_WINDOW_SECONDS = 900.0
 _MAX_LOOK_PAUSE_SECONDS = 10.0
 #: Longest pause before a create request is sent again, unless the response asks for a longer one.
 _MAX_PAUSE_SECONDS = 30.0
-#: Enough that no two references are equal by chance.
-_DIGEST_CHARS = 24
-_MAX_CANDIDATES = 10
-_MAX_TITLE_CHARS = 60
 #: A task that sleeps notices after at most so long that it was killed.
 _NAP_SECONDS = 0.5
 #: Airflow sends SIGKILL 5 s after SIGTERM to a task that a user has marked or cleared.
@@ -179,10 +175,10 @@ class CreateOnce:
             if create is None or self.state.is_durable or self.is_killed:
                 raise
             names = ", ".join(create.ids) or f"those of the reference {create.reference}"
-            message = (
-                f"{error}\nThe songs are paid for ({names}), and this Airflow keeps no state between tries, so that "
-                f"none follows. {WHAT_TO_DO}"
+            why = (
+                f"The songs are paid for ({names}), and this Airflow keeps no state between tries, so that none follows"
             )
+            message = f"{error}\n{why}. {WHAT_TO_DO}"
             if isinstance(error, AirflowFailException):
                 error.args = (message,)
                 raise
@@ -322,7 +318,8 @@ class CreateOnce:
                 return [id for id, ref in references.items() if ref.partition("-")[0] == instance]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
-        moment = "" if sent_at is None else f", sent at {_iso(sent_at)}"
+        at = None if sent_at is None else datetime.fromtimestamp(sent_at).astimezone().isoformat(timespec="seconds")
+        moment = f", sent at {at}" if at else ""
         return RiffusionCreateUncertainError(
             f"Nobody can tell what became of a create request: {reason}.\n{WHAT_TO_DO}\n"
             f"Reference {reference}{moment}. {self._candidates(sent_at)}"
@@ -334,12 +331,12 @@ class CreateOnce:
         except RiffusionError as error:
             return f"The library could not be read: {error}"
         found = [
-            f"{song.id} ({printable(song.title or 'untitled', _MAX_TITLE_CHARS)}, {song.created_at})"
+            f"{song.id} ({printable(song.title or 'untitled', 60)}, {song.created_at})"
             for song in songs
             if (moment := parse_time(song.created_at)) is not None
             and (sent_at is None or -_CLOCK_SKEW_SECONDS < moment.timestamp() - sent_at < _CREATE_WINDOW_SECONDS)
         ]
-        return f"Songs of that time: {', '.join(found[:_MAX_CANDIDATES]) or 'none'}."
+        return f"Songs of that time: {', '.join(found[:10]) or 'none'}."
 
     def _cancel(self) -> None:
         # Only when the connection was looked up already: in a signal handler the look-up could wait for ever.
@@ -364,13 +361,10 @@ def may_have_created(error: RiffusionError) -> bool:
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGEST_CHARS]
+    # 24 characters are enough that no two references are equal by chance.
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _digest_of(request: Request) -> str:
     body = {name: value for name, value in (request.json or {}).items() if name != "replyRef"}
     return _digest(request.path, body)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

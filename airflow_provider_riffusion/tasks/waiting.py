@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionSongFailedError
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionRateLimitError, RiffusionSongFailedError
 from airflow_provider_riffusion.useapi.models import Song, SongState, SongSummary, summary_of
 
 if TYPE_CHECKING:
@@ -30,14 +30,7 @@ TRIGGERER_GRACE_SECONDS = 60.0
 _LAST_POLL_SECONDS = 3.0
 #: A wait says at least this often that it still waits.
 _LOG_INTERVAL_SECONDS = 60.0
-_MAX_NAMES_CHARS = 500
 _MAX_SEEN_CHARS = 1000
-
-
-def is_passing(error: RiffusionError) -> bool:
-    """Return whether the same request may succeed later, without anybody's help."""
-    kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | exceptions.RiffusionRateLimitError
-    return (error.transient or isinstance(error, kinds)) and not isinstance(error, AirflowFailException)
 
 
 def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:
@@ -146,7 +139,10 @@ class Wait:
         :param now: seconds since the epoch
         :raises RiffusionError: the error itself, when it cannot pass
         """
-        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing(error)):
+        kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | RiffusionRateLimitError
+        # The same request may succeed later, without anybody's help.
+        is_passing = error.transient or isinstance(error, kinds)
+        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing):
             raise error
         if self.failure is None:
             self._failing_since = now
@@ -169,7 +165,7 @@ class Wait:
 
     @property
     def _names(self) -> str:
-        return ", ".join(self.handles)[:_MAX_NAMES_CHARS]
+        return ", ".join(self.handles)[:500]
 
     def _is_complete(self, polled: Poll, now: float) -> bool:
         self.failure = None
