@@ -51,14 +51,10 @@ class _CreateOperator(RiffusionOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.model = model
-        self.max_jobs = max_jobs
-        self.reply_url = reply_url
-        self.reply_ref = reply_ref
-        self.wait_for_completion = wait_for_completion
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.deferrable = deferrable
+        self.model, self.max_jobs = model, max_jobs
+        self.reply_url, self.reply_ref = reply_url, reply_ref
+        self.poll_interval, self.timeout = poll_interval, timeout
+        self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
         self.cancel_on_kill = cancel_on_kill
         self._is_killed = False
         self._create_once: CreateOnce | None = None
@@ -184,8 +180,7 @@ class RiffusionCreatePromptOperator(_CreateOperator):
 
     def __init__(self, *, prompt: str, instrumental: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.prompt = prompt
-        self.instrumental = instrumental
+        self.prompt, self.instrumental = prompt, instrumental
         self.check_parameters(only_literals=True)
 
 
@@ -238,11 +233,7 @@ class RiffusionCreateComposeOperator(_CreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.prompts = prompts
-        self.lyrics = lyrics
-        self.title = title
-        self.lyrics_strength = lyrics_strength
-        self.lyrics_weirdness = lyrics_weirdness
-        self.audio_upload_id = audio_upload_id
-        self.image_id = image_id
+        self.prompts, self.lyrics, self.title = prompts, lyrics, title
+        self.lyrics_strength, self.lyrics_weirdness = lyrics_strength, lyrics_weirdness
+        self.audio_upload_id, self.image_id = audio_upload_id, image_id
         self.check_parameters(only_literals=True)

@@ -108,12 +108,10 @@ class RiffusionDownloadOperator(RiffusionOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.song_id = song_id
-        self.download_format = download_format
+        self.song_id, self.download_format = song_id, download_format
         self.storage_path: Any = storage_path
         self.storage_conn_id = storage_conn_id
-        self.file_name = file_name
-        self.if_exists = if_exists
+        self.file_name, self.if_exists = file_name, if_exists
         self.max_bytes: Any = max_bytes
         self._spool: Spool | None = None
         self.check_parameters(only_literals=True)
@@ -185,13 +183,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
                 f"{path} exists already, and if_exists is 'fail'.\nDelete it, or set if_exists to 'replace' or 'skip'."
             )
         if is_stems:
-            files = read_manifest(storage, name)
-            result = None if files is None else self._stems_result(storage, name, files, sha256=None)
+            if (files := read_manifest(storage, name)) is None:
+                return None
+            result = self._stems_result(storage, name, files, sha256=None)
         else:
             result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type, ())
-        if result is not None:
-            what = "Skipped %s, %s bytes: the file of song %s exists already"
-            self.log.info(what, path, result["size"], self.song_id)
+        what = "Skipped %s, %s bytes: the file of song %s exists already"
+        self.log.info(what, path, result["size"], self.song_id)
         return result
 
     def _stems_result(

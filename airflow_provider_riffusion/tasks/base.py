@@ -40,8 +40,7 @@ class RiffusionOperator(BaseOperator):
         self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
+        self.user_id, self.riffusion_conn_id = user_id, riffusion_conn_id
 
     @cached_property
     def hook(self) -> RiffusionHook:

@@ -175,10 +175,8 @@ class CreateOnce:
             if create is None or self.state.is_durable or self.is_killed:
                 raise
             names = ", ".join(create.ids) or f"those of the reference {create.reference}"
-            why = (
-                f"The songs are paid for ({names}), and this Airflow keeps no state between tries, so that none follows"
-            )
-            message = f"{error}\n{why}. {WHAT_TO_DO}"
+            why = "this Airflow keeps no state between tries, so that none follows"
+            message = f"{error}\nThe songs are paid for ({names}), and {why}. {WHAT_TO_DO}"
             if isinstance(error, AirflowFailException):
                 error.args = (message,)
                 raise

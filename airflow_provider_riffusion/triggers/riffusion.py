@@ -59,10 +59,8 @@ class RiffusionSongTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.ids = list(ids)
-        self.riffusion_conn_id = riffusion_conn_id
-        self.user_id = user_id
-        self.poll_interval = poll_interval
-        self.deadline = deadline
+        self.riffusion_conn_id, self.user_id = riffusion_conn_id, user_id
+        self.poll_interval, self.deadline = poll_interval, deadline
         self.is_tolerant = is_tolerant or max_failures is None
         self.cancel_on_kill = cancel_on_kill
 
