@@ -8,11 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import SECONDS, Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
 from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
 from airflow_provider_riffusion.tasks.events import songs_of_event
 from airflow_provider_riffusion.tasks.task_state import TaskState
@@ -46,7 +44,7 @@ class _CreateOperator(RiffusionOperator):
         wait_for_completion: bool = True,
         poll_interval: float | str = 10,
         timeout: float | str = 1800,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:

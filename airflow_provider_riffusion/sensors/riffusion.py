@@ -13,7 +13,7 @@ from airflow.providers.common.compat import sdk
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
 from airflow_provider_riffusion.tasks.events import songs_of_event
 from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Wait, poll
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
@@ -73,16 +73,9 @@ class RiffusionSongSensor(_RiffusionSensor):
     template_fields = tuple(parameter_rules)
     operator_extra_links = (RiffusionSongLink(),)
 
-    def __init__(
-        self,
-        *,
-        song_id: str,
-        deferrable: bool = sdk.conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, song_id: str, deferrable: bool = DEFERRABLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.song_id = song_id
-        self.deferrable = deferrable
+        self.song_id, self.deferrable = song_id, deferrable
         self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> Any:

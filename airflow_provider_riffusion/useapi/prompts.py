@@ -90,8 +90,7 @@ _PERCENT = whole_number(0, 100)
 _PROMPT_RULES: Rules = {
     "text": TEXT,
     "strength": optional(whole_number(20, 100)),
-    "start": optional(_PERCENT),
-    "end": optional(_PERCENT),
+    **dict.fromkeys(("start", "end"), optional(_PERCENT)),
 }
 
 
@@ -112,23 +111,18 @@ def _prompt(name: str, prompt: object) -> dict[str, Any]:
 
 #: Parameters that every create request takes.
 _COMMON_RULES: Rules = {
-    "model": optional(TEXT),
-    "user_id": optional(TEXT),
+    **dict.fromkeys(("model", "user_id"), optional(TEXT)),
     "max_jobs": optional(whole_number(1, 10)),
-    "reply_url": optional(_REFERENCE),
-    "reply_ref": optional(_REFERENCE),
+    **dict.fromkeys(("reply_url", "reply_ref"), optional(_REFERENCE)),
 }
 #: Parameters of a create request from one prompt.
 PROMPT_RULES: Rules = {"prompt": TEXT, "instrumental": BOOLEAN, **_COMMON_RULES}
 #: Parameters of a create request that composes a song.
 COMPOSE_RULES: Rules = {
     "prompts": Rule(_prompts, f"use a list of one to {MAX_PROMPTS} prompts"),
-    "lyrics": optional(TEXT),
-    "title": optional(TEXT),
-    "lyrics_strength": optional(_PERCENT),
-    "lyrics_weirdness": optional(_PERCENT),
-    "audio_upload_id": optional(TEXT),
-    "image_id": optional(TEXT),
+    **dict.fromkeys(("lyrics", "title"), optional(TEXT)),
+    **dict.fromkeys(("lyrics_strength", "lyrics_weirdness"), optional(_PERCENT)),
+    **dict.fromkeys(("audio_upload_id", "image_id"), optional(TEXT)),
     **_COMMON_RULES,
 }
 
