@@ -48,8 +48,7 @@ class RiffusionError(RuntimeError):
 
     def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.transient = transient
-        self.retry_after = retry_after
+        self.transient, self.retry_after = transient, retry_after
 
 
 class RiffusionConfigurationError(RiffusionError, ValueError, AirflowFailException):
@@ -96,10 +95,8 @@ class RiffusionApiError(RiffusionError):
     ) -> None:
         super().__init__(message, transient=transient, retry_after=retry_after)
         # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
-        self.http_status = http_status
-        self.code = code
-        self.api_message = api_message
-        self.request = request
+        self.http_status, self.code = http_status, code
+        self.api_message, self.request = api_message, request
 
 
 class RiffusionBadRequestError(RiffusionApiError):
@@ -182,8 +179,7 @@ class RiffusionTimeoutError(RiffusionError):
 
     def __init__(self, message: str, *, usable: Sequence[Any] = (), is_running: bool = False) -> None:
         super().__init__(message)
-        self.usable = usable
-        self.is_running = is_running
+        self.usable, self.is_running = usable, is_running
 
 
 class RiffusionCreateUncertainError(RiffusionError, AirflowFailException):

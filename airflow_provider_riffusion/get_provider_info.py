@@ -26,13 +26,9 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-riffusion",
         "name": "Riffusion",
         "description": "Songs from the useapi.net Riffusion API v1: start, wait, list, and download mp3, wav or stems.",
-        "integrations": [
-            {"integration-name": "Riffusion", "external-doc-url": _VENDORS_PAGE, "tags": ["service"]},
-        ],
+        "integrations": [{"integration-name": "Riffusion", "external-doc-url": _VENDORS_PAGE, "tags": ["service"]}],
         **{
-            kind: [
-                {"integration-name": "Riffusion", "python-modules": [f"airflow_provider_riffusion.{kind}.riffusion"]}
-            ]
+            kind: [{"integration-name": "Riffusion", "python-modules": [f"{__package__}.{kind}.riffusion"]}]
             for kind in ("hooks", "operators", "sensors", "triggers")
         },
         "extra-links": ["airflow_provider_riffusion.links.riffusion.RiffusionSongLink"],

@@ -10,9 +10,6 @@ from typing import Any
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.safe_text import shown_value
 
-#: Characters that the API takes in a reference, and that an id of ours may have at most.
-MAX_LINE_CHARS = 1024
-
 
 def wrong(name: str, shown: str, remedy: str) -> RiffusionConfigurationError:
     """
@@ -83,14 +80,21 @@ def one_of(choices: Collection[str]) -> Rule:
     return rule(lambda value: value in choices, f"use one of {', '.join(choices)}")
 
 
-def whole_number(lowest: int, highest: int) -> Rule:
-    """Make a rule for a whole number, or the text of one, which is what Jinja renders."""
-    return Rule(lambda value: _whole_number(value, lowest, highest), f"use a whole number from {lowest} to {highest}")
+def whole_number(lowest: int, highest: int, remedy: str = "") -> Rule:
+    """Make a rule for a whole number, or the text of one, which is what Jinja renders; the remedy names the range."""
+
+    def convert(value: Any) -> int:
+        # int() would cut a float, and takes True for 1.
+        if isinstance(value, bool) or not isinstance(value, int | str) or not lowest <= int(value) <= highest:
+            raise ValueError
+        return int(value)
+
+    return Rule(convert, remedy or f"use a whole number from {lowest} to {highest}")
 
 
 def is_line(value: object) -> bool:
-    """Return whether a value is one line of printable text."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_LINE_CHARS and value.isprintable()
+    """Return whether a value is one line of printable text, of at most 1,024 characters."""
+    return isinstance(value, str) and 0 < len(value) <= 1024 and value.isprintable()
 
 
 def text(value: object) -> str:
@@ -130,18 +134,7 @@ def _time(value: Any) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _whole_number(value: Any, lowest: int, highest: int) -> int:
-    # int() would cut a float, and takes True for 1.
-    if isinstance(value, bool) or not isinstance(value, int | str) or not lowest <= int(value) <= highest:
-        raise ValueError
-    return int(value)
-
-
 TEXT = rule(lambda value: value.strip() != "", "use text that is not empty")
-REFERENCE = rule(
-    lambda value: value.strip() != "" and len(value) <= MAX_LINE_CHARS,
-    f"use text of at most {MAX_LINE_CHARS} characters",
-)
 BOOLEAN = Rule(boolean, "use True or False")
 SECONDS = Rule(positive, "use seconds above 0, or a timedelta")
 TIME = Rule(_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

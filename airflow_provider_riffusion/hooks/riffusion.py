@@ -25,10 +25,10 @@ from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 from airflow_provider_riffusion.parameters import one_of
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.retry import ATTEMPTS
-from airflow_provider_riffusion.useapi import models
 from airflow_provider_riffusion.useapi.client import UseapiClient
 from airflow_provider_riffusion.useapi.download import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.useapi.errors import ACCOUNTS_PAGE, broken_accounts_error
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, Account, AudioFormatName, Job, Slots, Song
 from airflow_provider_riffusion.useapi.prompts import STEMS, ComposeParameters, Prompt, PromptParameters
 from airflow_provider_riffusion.useapi.riffusion import requests, responses
 from airflow_provider_riffusion.useapi.riffusion.stems import parse_stems
@@ -126,7 +126,7 @@ class RiffusionHook(BaseHook):
         """Raise, because there is no connection object to work with."""
         raise NotImplementedError("Use the methods of RiffusionHook, such as list_songs() and download().")
 
-    def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[models.Account]:
+    def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[Account]:
         """
         Check with one request that the account can be used; a gate before many downloads.
 
@@ -147,7 +147,7 @@ class RiffusionHook(BaseHook):
             raise broken_accounts_error(broken, requests.accounts_request())
         return accounts
 
-    def get_accounts(self, *, attempts: int = ATTEMPTS) -> list[models.Account]:
+    def get_accounts(self, *, attempts: int = ATTEMPTS) -> list[Account]:
         """
         List the accounts that are configured at useapi.net; a broken one has an ``error``.
 
@@ -159,7 +159,7 @@ class RiffusionHook(BaseHook):
             # The API answers 404 when there is no account.
             return []
 
-    def list_songs(self, *, offset: int = 0, limit: int = 10, user_id: str | None = None) -> list[models.Song]:
+    def list_songs(self, *, offset: int = 0, limit: int = 10, user_id: str | None = None) -> list[Song]:
         """
         List a page of the library in the API's order, which was newest first.
 
@@ -170,9 +170,7 @@ class RiffusionHook(BaseHook):
         request = requests.page_request(offset, limit, self._user_id(user_id))
         return self._client.get_json(request, responses.parse_songs)
 
-    def get_songs(
-        self, song_or_job_id: str, *, user_id: str | None = None, attempts: int = ATTEMPTS
-    ) -> list[models.Song]:
+    def get_songs(self, song_or_job_id: str, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[Song]:
         """
         Get a song, or the songs of a job.
 
@@ -184,7 +182,7 @@ class RiffusionHook(BaseHook):
         request = requests.songs_request(song_or_job_id, self._user_id(user_id))
         return self._client.get_json(request, responses.parse_songs, attempts=attempts)
 
-    def poll_songs(self, handles: Sequence[str], *, user_id: str | None = None) -> list[list[models.Song]]:
+    def poll_songs(self, handles: Sequence[str], *, user_id: str | None = None) -> list[list[Song]]:
         """
         Look once at songs that are waited for; a failed request is not repeated, because the next poll is.
 
@@ -194,7 +192,7 @@ class RiffusionHook(BaseHook):
         """
         return [self._find_songs(handle, user_id) for handle in handles]
 
-    def _find_songs(self, handle: str, user_id: str | None) -> list[models.Song]:
+    def _find_songs(self, handle: str, user_id: str | None) -> list[Song]:
         try:
             return self.get_songs(handle, user_id=user_id, attempts=1)
         except (RiffusionNotFoundError, RiffusionNotReadyError):
@@ -270,7 +268,7 @@ class RiffusionHook(BaseHook):
         """
         return self._client.delete(requests.delete_song_request(song_id, self._user_id(user_id)))
 
-    def get_account(self, user_id: str) -> models.Account:
+    def get_account(self, user_id: str) -> Account:
         """
         Get one account.
 
@@ -279,7 +277,7 @@ class RiffusionHook(BaseHook):
         """
         return self._client.get_json(requests.accounts_request(user_id), responses.parse_account)
 
-    def post_account(self, cookie: str, *, max_jobs: int = 3) -> models.Account:
+    def post_account(self, cookie: str, *, max_jobs: int = 3) -> Account:
         """
         Configure an account, or give a broken one a fresh cookie. The API takes each cookie only once.
 
@@ -288,7 +286,7 @@ class RiffusionHook(BaseHook):
         """
         return self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
 
-    def get_scheduler(self, *, attempts: int = ATTEMPTS) -> list[models.Job]:
+    def get_scheduler(self, *, attempts: int = ATTEMPTS) -> list[Job]:
         """
         Return the vendor's job list: the jobs that run, of all accounts.
 
@@ -296,7 +294,7 @@ class RiffusionHook(BaseHook):
         """
         return self._client.get_json(requests.scheduler_request(), responses.parse_jobs, attempts=attempts)
 
-    def get_available(self) -> list[models.Slots]:
+    def get_available(self) -> list[Slots]:
         """List the slots for generations, of all accounts."""
         return self._client.get_json(requests.available_request(), responses.parse_available)
 
@@ -329,7 +327,7 @@ class RiffusionHook(BaseHook):
     def download(
         self,
         song_id: str,
-        download_format: models.AudioFormatName,
+        download_format: AudioFormatName,
         destination: str | os.PathLike[str],
         *,
         user_id: str | None = None,
@@ -345,12 +343,10 @@ class RiffusionHook(BaseHook):
         :param max_bytes: largest size in bytes that is accepted
         :raises RiffusionTooLargeError: the song is larger than ``max_bytes``
         """
-        one_of(models.AUDIO_FORMATS).check("download_format", download_format)
+        one_of(AUDIO_FORMATS).check("download_format", download_format)
         request = requests.download_request(song_id, download_format, self._user_id(user_id))
-        expected = models.AUDIO_FORMATS[download_format]
-        return download_audio(
-            self._client, request, responses.parse_download_url, expected, Path(destination), max_bytes
-        )
+        expected, path = AUDIO_FORMATS[download_format], Path(destination)
+        return download_audio(self._client, request, responses.parse_download_url, expected, path, max_bytes)
 
     def download_stems(
         self,

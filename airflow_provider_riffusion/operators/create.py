@@ -6,24 +6,24 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
-
-from airflow.providers.common.compat.sdk import conf
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import SECONDS, Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
+from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
+from airflow_provider_riffusion.tasks.events import songs_of_event
+from airflow_provider_riffusion.tasks.task_state import TaskState
+from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS
 from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES
+from airflow_provider_riffusion.useapi.riffusion.requests import create_request
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_riffusion.tasks.create_once import CreateOnce
     from airflow_provider_riffusion.transport.request import Request
+    from airflow_provider_riffusion.useapi.models import SongSummary
     from airflow_provider_riffusion.useapi.prompts import Prompt
-
-#: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
-_TRIGGERER_GRACE_SECONDS = 60.0
 
 #: Parameters that are no part of the request, or take their default from the connection.
 _WAIT_RULES: Rules = {"poll_interval": SECONDS, "timeout": SECONDS, **ACCOUNT_RULES}
@@ -44,19 +44,15 @@ class _CreateOperator(RiffusionOperator):
         wait_for_completion: bool = True,
         poll_interval: float | str = 10,
         timeout: float | str = 1800,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.model = model
-        self.max_jobs = max_jobs
-        self.reply_url = reply_url
-        self.reply_ref = reply_ref
-        self.wait_for_completion = wait_for_completion
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.deferrable = deferrable
+        self.model, self.max_jobs = model, max_jobs
+        self.reply_url, self.reply_ref = reply_url, reply_ref
+        self.poll_interval, self.timeout = poll_interval, timeout
+        self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
         self.cancel_on_kill = cancel_on_kill
         self._is_killed = False
         self._create_once: CreateOnce | None = None
@@ -77,16 +73,17 @@ class _CreateOperator(RiffusionOperator):
         with create.judged():
             create.start(self._request, until, partial(self._sleep_or_defer, create, until))
             if not self.wait_for_completion:
-                return self._report(context, create, create.handles)
+                create.state.end(create.handles)
+                return list(create.handles)
             deadline = time.time() + float(self.timeout)
-            if not self.deferrable:
-                songs = create.wait(deadline)
-            elif (looked := create.look()) is not None:
-                songs = looked
-            else:
-                self._defer(create, deadline)
-        push_song_url(context, songs)
-        return self._report(context, create, [song["id"] for song in songs])
+            songs = create.look() if self.deferrable else create.settled(partial(create.wait, deadline))
+            if songs is None:
+                from airflow_provider_riffusion.triggers.riffusion import defer
+
+                options = {"ids": create.handles, "poll_interval": create.poll_interval, "is_tolerant": True}
+                options["cancel_on_kill"] = self.cancel_on_kill
+                defer(self, deadline, options, saved=create.state.dump())
+        return self._report(context, create, songs)
 
     def execute_complete(self, context: Context, event: object = None, saved: object = None) -> list[str]:
         """
@@ -96,13 +93,10 @@ class _CreateOperator(RiffusionOperator):
         :param event: the trigger's
         :param saved: the create request, for an Airflow that keeps no state
         """
-        from airflow_provider_riffusion.tasks.events import songs_of_event
-
         create = self._create_of(context, saved)
         with create.judged():
-            songs = create.settled(lambda: songs_of_event(event))
-        push_song_url(context, songs)
-        return self._report(context, create, [song["id"] for song in songs])
+            songs = create.settled(partial(songs_of_event, event))
+        return self._report(context, create, songs)
 
     def on_kill(self) -> None:
         """Send no create request any more, and end the wait; runs in a signal handler."""
@@ -112,10 +106,7 @@ class _CreateOperator(RiffusionOperator):
             self._create_once.kill()
 
     def _create_of(self, context: Context, saved: object = None) -> CreateOnce:
-        from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
-        from airflow_provider_riffusion.tasks.task_state import TaskState
-
-        create = CreateOnce(
+        create = self._create_once = CreateOnce(
             hook=self.hook,
             state=TaskState(context, self.retries, saved),
             instance=instance_of(context),
@@ -124,13 +115,10 @@ class _CreateOperator(RiffusionOperator):
             poll_interval=float(self.poll_interval),
             cancel_on_kill=self.cancel_on_kill,
         )
-        self._create_once = create
         create.is_killed = self._is_killed
         return create
 
     def _request(self, reply_ref: str) -> Request:
-        from airflow_provider_riffusion.useapi.riffusion.requests import create_request
-
         values = {name: getattr(self, name) for name in self.parameter_rules if name not in _WAIT_RULES}
         user_id = self.user_id or self.hook.settings.user_id
         return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
@@ -142,32 +130,16 @@ class _CreateOperator(RiffusionOperator):
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
-        timeout = timedelta(seconds=seconds + _TRIGGERER_GRACE_SECONDS)
+        timeout = timedelta(seconds=seconds + TRIGGERER_GRACE_SECONDS)
         # The task itself sends the request again, because Airflow may run a trigger twice.
         self.defer(trigger=DateTimeTrigger(moment), method_name="execute", kwargs={"until": until}, timeout=timeout)
 
-    def _defer(self, create: CreateOnce, deadline: float) -> NoReturn:
-        from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-
-        self.defer(
-            trigger=RiffusionSongTrigger(
-                ids=create.handles,
-                riffusion_conn_id=self.riffusion_conn_id,
-                user_id=self.user_id,
-                poll_interval=float(self.poll_interval),
-                deadline=deadline,
-                is_tolerant=True,
-                cancel_on_kill=self.cancel_on_kill,
-            ),
-            method_name="execute_complete",
-            kwargs={"saved": create.state.dump()},
-            timeout=timedelta(seconds=float(self.timeout) + _TRIGGERER_GRACE_SECONDS),
-        )
-
-    def _report(self, context: Context, create: CreateOnce, ids: Sequence[str]) -> list[str]:
+    def _report(self, context: Context, create: CreateOnce, songs: Sequence[SongSummary]) -> list[str]:
+        push_song_url(context, songs)
+        ids = [song["id"] for song in songs]
         # The create request is not forgotten, because what follows, such as storing the XCom, may fail.
         create.state.end(ids)
-        return list(ids)
+        return ids
 
 
 class RiffusionCreatePromptOperator(_CreateOperator):
@@ -206,8 +178,7 @@ class RiffusionCreatePromptOperator(_CreateOperator):
 
     def __init__(self, *, prompt: str, instrumental: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.prompt = prompt
-        self.instrumental = instrumental
+        self.prompt, self.instrumental = prompt, instrumental
         self.check_parameters(only_literals=True)
 
 
@@ -260,11 +231,7 @@ class RiffusionCreateComposeOperator(_CreateOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.prompts = prompts
-        self.lyrics = lyrics
-        self.title = title
-        self.lyrics_strength = lyrics_strength
-        self.lyrics_weirdness = lyrics_weirdness
-        self.audio_upload_id = audio_upload_id
-        self.image_id = image_id
+        self.prompts, self.lyrics, self.title = prompts, lyrics, title
+        self.lyrics_strength, self.lyrics_weirdness = lyrics_strength, lyrics_weirdness
+        self.audio_upload_id, self.image_id = audio_upload_id, image_id
         self.check_parameters(only_literals=True)

@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
-from airflow_provider_riffusion.parameters import (
-    Rule,
-    Rules,
-    is_line,
-    one_of,
-    optional,
-    rule,
-    text,
-    whole_number,
-    wrong,
-)
+from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, text, whole_number
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.tasks.lineage import register_outputs
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, AudioFormatName
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
@@ -100,7 +90,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
         "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
         "if_exists": one_of(IF_EXISTS),
-        "max_bytes": Rule(whole_number(1, 10**30).convert, "use a number of bytes above 0"),
+        "max_bytes": whole_number(1, 10**30, "use a number of bytes above 0"),
         **ACCOUNT_RULES,
     }
     template_fields: Sequence[str] = tuple(parameter_rules)
@@ -118,12 +108,10 @@ class RiffusionDownloadOperator(RiffusionOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.song_id = song_id
-        self.download_format = download_format
+        self.song_id, self.download_format = song_id, download_format
         self.storage_path: Any = storage_path
         self.storage_conn_id = storage_conn_id
-        self.file_name = file_name
-        self.if_exists = if_exists
+        self.file_name, self.if_exists = file_name, if_exists
         self.max_bytes: Any = max_bytes
         self._spool: Spool | None = None
         self.check_parameters(only_literals=True)
@@ -139,8 +127,10 @@ class RiffusionDownloadOperator(RiffusionOperator):
         if (found := self._found(storage, name, is_stems=is_stems)) is not None:
             return found
 
-        started = time.monotonic()
-        with storage.spool(name, _task_instance(context)) as self._spool:
+        started, ti = time.monotonic(), context.get("ti")
+        # The same name in each try of the task instance.
+        instance = None if ti is None else f"{ti.dag_id}/{ti.task_id}/{ti.run_id}/{ti.map_index}"
+        with storage.spool(name, instance) as self._spool:
             download = self._download_stems if is_stems else self._download_audio
             result = download(storage, self._spool, name)
         self.log.info(
@@ -157,12 +147,10 @@ class RiffusionDownloadOperator(RiffusionOperator):
 
     def _download_audio(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         # The name decides the content type that a store gives the object, and the spool is private, so it is used here.
+        # The rule of the format and is_stems have made sure of mp3 or wav.
+        download_format = cast("AudioFormatName", self.download_format)
         file = self.hook.download(
-            self.song_id,
-            self.download_format,  # type: ignore[arg-type]  # check_parameters() has made sure of mp3 or wav
-            spool.path / name,
-            user_id=self.user_id,
-            max_bytes=self.max_bytes,
+            self.song_id, download_format, spool.path / name, user_id=self.user_id, max_bytes=self.max_bytes
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
@@ -195,14 +183,13 @@ class RiffusionDownloadOperator(RiffusionOperator):
                 f"{path} exists already, and if_exists is 'fail'.\nDelete it, or set if_exists to 'replace' or 'skip'."
             )
         if is_stems:
-            files = read_manifest(storage, name)
-            result = None if files is None else self._stems_result(storage, name, files, sha256=None)
+            if (files := read_manifest(storage, name)) is None:
+                return None
+            result = self._stems_result(storage, name, files, sha256=None)
         else:
             result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type, ())
-        if result is not None:
-            self.log.info(
-                "Skipped %s, %s bytes: the file of song %s exists already", path, result["size"], self.song_id
-            )
+        what = "Skipped %s, %s bytes: the file of song %s exists already"
+        self.log.info(what, path, result["size"], self.song_id)
         return result
 
     def _stems_result(
@@ -232,13 +219,6 @@ class RiffusionDownloadOperator(RiffusionOperator):
         from airflow_provider_riffusion.storage.storage import open_storage
 
         storage_path = self.hook.settings.storage_path if self.storage_path is None else self.storage_path
-        if storage_path is None:
-            remedy = f"give the operator one, or the connection {self.riffusion_conn_id!r} the extra storage_path"
-            raise wrong("storage_path", "None", remedy)
-        return open_storage(StorageLocation.of(storage_path, self.storage_conn_id))
-
-
-def _task_instance(context: Context) -> str | None:
-    """Name the task instance, with the same name in each of its tries."""
-    ti = context.get("ti")
-    return None if ti is None else f"{ti.dag_id}/{ti.task_id}/{ti.run_id}/{ti.map_index}"
+        remedy = f"give the operator one, or the connection {self.riffusion_conn_id!r} the extra storage_path"
+        path = Rule(text, remedy).check("storage_path", storage_path)
+        return open_storage(StorageLocation.of(path, self.storage_conn_id))

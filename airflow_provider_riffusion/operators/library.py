@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
-from airflow_provider_riffusion.parameters import TIME, Rule, Rules, optional, parse_time, rule, whole_number
+from airflow_provider_riffusion.parameters import TIME, Rules, optional, parse_time, rule, whole_number
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.useapi.models import Song
 
 
-_COUNT = Rule(whole_number(1, 10**6).convert, "use a number of songs above 0")
+_COUNT = whole_number(1, 10**6, "use a number of songs above 0")
 #: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.
 _OVERLAP = 5
 #: Pages in a row that show hardly anything new, after which the library grows as fast as it is read, or never changes.

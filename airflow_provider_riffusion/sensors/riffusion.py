@@ -5,40 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseOperator,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat import sdk
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
+from airflow_provider_riffusion.tasks.events import songs_of_event
+from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Wait, poll
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_riffusion.tasks.waiting import Wait
     from airflow_provider_riffusion.useapi.models import SongSummary
 
-#: Longest look before the sensor defers.
-_LOOK_SECONDS = 10.0
 #: Longest sleep of a rescheduled sensor before it looks whether a job shows another song.
 _MAX_CONFIRMATION_SECONDS = 10.0
-#: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
-_TRIGGERER_GRACE_SECONDS = 60.0
 
 
-class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
+class _RiffusionSensor(RiffusionOperator, sdk.BaseSensorOperator):
     """What the sensors share: failures that may pass are tolerated until the timeout."""
 
     _wait: Wait | None = None
@@ -48,13 +37,11 @@ class _RiffusionSensor(RiffusionOperator, BaseSensorOperator):
         self.check_parameters()
         try:
             return super().execute(context)
-        except AirflowSensorTimeout as error:
-            raise AirflowSensorTimeout(f"{error}\n{self._wait_for().last_seen}") from None
+        except sdk.AirflowSensorTimeout as error:
+            raise sdk.AirflowSensorTimeout(f"{error}\n{self._wait_for().last_seen}") from None
 
     def _wait_for(self, *handles: str) -> Wait:
         """Return one wait for all pokes of this process."""
-        from airflow_provider_riffusion.tasks.waiting import Wait
-
         self._wait = self._wait or Wait(handles, self.poke_interval, is_tolerant=self.silent_fail)
         return self._wait
 
@@ -86,16 +73,9 @@ class RiffusionSongSensor(_RiffusionSensor):
     template_fields = tuple(parameter_rules)
     operator_extra_links = (RiffusionSongLink(),)
 
-    def __init__(
-        self,
-        *,
-        song_id: str,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, song_id: str, deferrable: bool = DEFERRABLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.song_id = song_id
-        self.deferrable = deferrable
+        self.song_id, self.deferrable = song_id, deferrable
         self.check_parameters(only_literals=True)
 
     def execute(self, context: Context) -> Any:
@@ -104,76 +84,56 @@ class RiffusionSongSensor(_RiffusionSensor):
             return super().execute(context)
         self.check_parameters()
         deadline = time.time() + self.timeout
-        try:
-            songs = self._look(_LOOK_SECONDS)
-        except RiffusionError as error:
-            self._end_as_poke_would(error)
-            raise
+        songs = self._found(context, partial(self._look, LOOK_SECONDS))
         if songs is None:
             self._defer(deadline)
-        push_song_url(context, songs)
         return songs
 
     def _defer(self, deadline: float) -> NoReturn:
-        from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+        from airflow_provider_riffusion.triggers import riffusion as triggers
 
-        self.defer(
-            trigger=RiffusionSongTrigger(
-                ids=[self.song_id],
-                riffusion_conn_id=self.riffusion_conn_id,
-                user_id=self.user_id,
-                poll_interval=self.poke_interval,
-                deadline=deadline,
-                # Airflow's silent_fail goes on after any error that is no AirflowFailException.
-                is_tolerant=self.silent_fail,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + _TRIGGERER_GRACE_SECONDS),
-        )
+        # Airflow's silent_fail goes on after any error that is no AirflowFailException.
+        options = {"ids": [self.song_id], "poll_interval": self.poke_interval, "is_tolerant": self.silent_fail}
+        triggers.defer(self, deadline, options)
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def poke(self, context: Context) -> sdk.PokeReturnValue:
         """Look once."""
         songs = self._look()
         if self.reschedule and self._wait_for().unconfirmed:
             # The next poke is another process, which would not know what this one has seen.
             time.sleep(min(self.poke_interval, _MAX_CONFIRMATION_SECONDS))
             songs = self._look()
-        if songs is not None:
-            push_song_url(context, songs)
-        return PokeReturnValue(songs is not None, xcom_value=songs)
+        push_song_url(context, songs or ())
+        return sdk.PokeReturnValue(songs is not None, xcom_value=songs)
 
     def _look(self, seconds: float = math.inf) -> list[SongSummary] | None:
-        from airflow_provider_riffusion.tasks.waiting import poll
-
         wait = self._wait_for(self.song_id)
         return wait.result(poll(self.hook, wait.handles, self.user_id, seconds), time.time())
 
-    def execute_complete(self, context: Context, event: object = None) -> list[SongSummary]:
+    def execute_complete(self, context: Context, event: object = None) -> list[SongSummary] | None:
         """Unpack the trigger's event, and end as poking would have."""
-        from airflow_provider_riffusion.tasks.events import songs_of_event
-
-        try:
-            songs = songs_of_event(event)
-        except RiffusionError as error:
-            self._end_as_poke_would(error)
-            raise
-        push_song_url(context, songs)
-        return songs
+        return self._found(context, partial(songs_of_event, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume without the base class, whose ``never_fail`` would also skip a timeout."""
         if next_method == "execute_complete":
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            return sdk.BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _end_as_poke_would(self, error: RiffusionError) -> None:
-        """Raise what Airflow raises for an error of a poke, by ``soft_fail`` and ``never_fail``."""
-        is_timeout = isinstance(error, RiffusionTimeoutError)
-        is_soft = self.soft_fail and (is_timeout or isinstance(error, AirflowFailException))
-        if is_soft or (self.never_fail and not is_timeout):
-            raise AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
-        if is_timeout:
-            raise AirflowSensorTimeout(str(error)) from error
+    def _found(self, context: Context, find: Callable[[], list[SongSummary] | None]) -> list[SongSummary] | None:
+        """Return songs, or raise what Airflow raises for an error of a poke, by ``soft_fail`` and ``never_fail``."""
+        try:
+            songs = find()
+        except RiffusionError as error:
+            is_timeout = isinstance(error, RiffusionTimeoutError)
+            is_soft = self.soft_fail and (is_timeout or isinstance(error, sdk.AirflowFailException))
+            if is_soft or (self.never_fail and not is_timeout):
+                raise sdk.AirflowSkipException(f"Skipping due to soft_fail or never_fail: {error}") from error
+            if is_timeout:
+                raise sdk.AirflowSensorTimeout(str(error)) from error
+            raise
+        push_song_url(context, songs or ())
+        return songs
 
 
 class RiffusionAccountSensor(_RiffusionSensor):

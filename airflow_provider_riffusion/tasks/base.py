@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
+#: Whether a task waits in the triggerer, unless it says otherwise.
+DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 #: The parameters of every operator and sensor.
 ACCOUNT_RULES: Rules = {
     "user_id": optional(rule(is_line, "use the user_id of an account configured at useapi.net")),
@@ -40,8 +42,7 @@ class RiffusionOperator(BaseOperator):
         self, *, user_id: str | None = None, riffusion_conn_id: str = "riffusion_default", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.user_id = user_id
-        self.riffusion_conn_id = riffusion_conn_id
+        self.user_id, self.riffusion_conn_id = user_id, riffusion_conn_id
 
     @cached_property
     def hook(self) -> RiffusionHook:

@@ -13,27 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionApiError,
-    RiffusionBadRequestError,
-    RiffusionConnectionError,
-    RiffusionCreateUncertainError,
-    RiffusionDownloadError,
-    RiffusionError,
-    RiffusionNotFoundError,
-    RiffusionRateLimitError,
-    RiffusionSongFailedError,
-    RiffusionTimeoutError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError, RiffusionError
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Poll, Wait, growing_pause, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -54,12 +43,6 @@ _CREATE_WINDOW_SECONDS = 900.0
 _MAX_LOOK_PAUSE_SECONDS = 10.0
 #: Longest pause before a create request is sent again, unless the response asks for a longer one.
 _MAX_PAUSE_SECONDS = 30.0
-#: Longest look before the task defers.
-_LOOK_SECONDS = 10.0
-#: Enough that no two references are equal by chance.
-_DIGEST_CHARS = 24
-_MAX_CANDIDATES = 10
-_MAX_TITLE_CHARS = 60
 #: A task that sleeps notices after at most so long that it was killed.
 _NAP_SECONDS = 0.5
 #: Airflow sends SIGKILL 5 s after SIGTERM to a task that a user has marked or cleared.
@@ -67,7 +50,12 @@ _SIGKILL_SECONDS = 6.0
 
 #: Errors of the API that refuse a create request, so that it has made no songs; AirflowFailException stands for those
 #: that only a human can fix, such as a 596.
-_REFUSALS = (AirflowFailException, RiffusionBadRequestError, RiffusionNotFoundError, RiffusionRateLimitError)
+_REFUSALS = (
+    AirflowFailException,
+    exceptions.RiffusionBadRequestError,
+    exceptions.RiffusionNotFoundError,
+    exceptions.RiffusionRateLimitError,
+)
 #: Method not allowed, body too large.
 _REFUSAL_STATUSES = (405, 413)
 
@@ -142,9 +130,6 @@ class CreateOnce:
         :raises RiffusionSongFailedError: all songs have ended, and none can be used
         :raises RiffusionTimeoutError: the deadline has passed
         """
-        return self.settled(partial(self._wait, deadline))
-
-    def _wait(self, deadline: float) -> list[SongSummary]:
         wait = Wait(self.handles, self.poll_interval, deadline, is_tolerant=True)
         while True:
             polled = self._poll(seconds_until(deadline))
@@ -155,7 +140,7 @@ class CreateOnce:
 
     def look(self) -> list[SongSummary] | None:
         """Look once, before the task defers; None when the songs have not ended, or nobody can tell."""
-        polled = self._poll(_LOOK_SECONDS)
+        polled = self._poll(LOOK_SECONDS)
         return Wait(self.handles, self.poll_interval, is_tolerant=True).result(polled, time.time())
 
     def _poll(self, seconds: float) -> Poll | RiffusionError:
@@ -182,7 +167,7 @@ class CreateOnce:
         """
         try:
             yield
-        except (RiffusionSongFailedError, RiffusionCreateUncertainError):
+        except (exceptions.RiffusionSongFailedError, RiffusionCreateUncertainError):
             self.state.end()
             raise
         except RiffusionError as error:
@@ -190,10 +175,8 @@ class CreateOnce:
             if create is None or self.state.is_durable or self.is_killed:
                 raise
             names = ", ".join(create.ids) or f"those of the reference {create.reference}"
-            message = (
-                f"{error}\nThe songs are paid for ({names}), and this Airflow keeps no state between tries, so that "
-                f"none follows. {WHAT_TO_DO}"
-            )
+            why = "this Airflow keeps no state between tries, so that none follows"
+            message = f"{error}\nThe songs are paid for ({names}), and {why}. {WHAT_TO_DO}"
             if isinstance(error, AirflowFailException):
                 error.args = (message,)
                 raise
@@ -209,7 +192,7 @@ class CreateOnce:
         """
         try:
             return wait()
-        except RiffusionTimeoutError as error:
+        except exceptions.RiffusionTimeoutError as error:
             create = self.state.load()
             if create is None or error.is_running or time.time() - create.sent_at < _CREATE_WINDOW_SECONDS:
                 raise
@@ -277,7 +260,7 @@ class CreateOnce:
                 self.state.forget()
                 now = time.time()
                 # A refused connection and full slots cost nothing.
-                if not (error.transient or isinstance(error, RiffusionRateLimitError)) or now >= until:
+                if not (error.transient or isinstance(error, exceptions.RiffusionRateLimitError)) or now >= until:
                     raise
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
                 # Many tasks that wait for a slot must not ask at the same moment.
@@ -331,7 +314,8 @@ class CreateOnce:
                 return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
-        moment = "" if sent_at is None else f", sent at {_iso(sent_at)}"
+        at = None if sent_at is None else datetime.fromtimestamp(sent_at).astimezone().isoformat(timespec="seconds")
+        moment = f", sent at {at}" if at else ""
         return RiffusionCreateUncertainError(
             f"Nobody can tell what became of a create request: {reason}.\n{WHAT_TO_DO}\n"
             f"Reference {reference}{moment}. {self._candidates(sent_at)}"
@@ -343,12 +327,12 @@ class CreateOnce:
         except RiffusionError as error:
             return f"The library could not be read: {error}"
         found = [
-            f"{song.id} ({printable(song.title or 'untitled', _MAX_TITLE_CHARS)}, {song.created_at})"
+            f"{song.id} ({printable(song.title or 'untitled', 60)}, {song.created_at})"
             for song in songs
             if (moment := parse_time(song.created_at)) is not None
             and (sent_at is None or -_CLOCK_SKEW_SECONDS < moment.timestamp() - sent_at < _CREATE_WINDOW_SECONDS)
         ]
-        return f"Songs of that time: {', '.join(found[:_MAX_CANDIDATES]) or 'none'}."
+        return f"Songs of that time: {', '.join(found[:10]) or 'none'}."
 
     def _cancel(self) -> None:
         # Only when the connection was looked up already: in a signal handler the look-up could wait for ever.
@@ -365,21 +349,18 @@ def instance_of(context: Context) -> str:
 
 def may_have_created(error: RiffusionError) -> bool:
     """Return whether a create request that failed so may have made songs: always, unless the API refused it."""
-    if isinstance(error, RiffusionConnectionError):
+    if isinstance(error, exceptions.RiffusionConnectionError):
         return error.may_have_arrived
-    if isinstance(error, RiffusionApiError):
+    if isinstance(error, exceptions.RiffusionApiError):
         return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
-    return isinstance(error, RiffusionDownloadError)
+    return isinstance(error, exceptions.RiffusionDownloadError)
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGEST_CHARS]
+    # 24 characters are enough that no two references are equal by chance.
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _digest_of(request: Request) -> str:
     body = {name: value for name, value in (request.json or {}).items() if name != "replyRef"}
     return _digest(request.path, body)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

@@ -10,7 +10,6 @@ from airflow_provider_riffusion.safe_text import printable, shown_value
 from airflow_provider_riffusion.useapi.models import SongSummary
 from airflow_provider_riffusion.useapi.prompts import is_song_id
 
-_MAX_UNKNOWN_ERROR_CHARS = 1000
 _MAX_MESSAGE_CHARS = 4000
 
 
@@ -30,7 +29,7 @@ def event_of(songs: list[SongSummary]) -> SongEvent:
 def event_of_error(error: Exception) -> SongEvent:
     """Pack an error, because Airflow would retry the task for an exception in a trigger that must fail it at once."""
     if not isinstance(error, RiffusionError):
-        error = RiffusionError(f"{type(error).__name__}: {printable(str(error), _MAX_UNKNOWN_ERROR_CHARS)}")
+        error = RiffusionError(f"{type(error).__name__}: {printable(str(error), 1000)}")
     return SongEvent(status="error", error={"type": type(error).__name__, "message": str(error), "fields": vars(error)})
 
 

@@ -81,10 +81,8 @@ class TaskState:
         if create is None:
             # Forget the create request: whoever checks the library and then clears the task wants a new song.
             self.forget()
-            raise RiffusionCreateUncertainError(
-                "An earlier try has sent a create request, and its saved state cannot be read by this version.\n"
-                f"{WHAT_TO_DO}"
-            )
+            what = "An earlier try has sent a create request, and its saved state cannot be read by this version."
+            raise RiffusionCreateUncertainError(f"{what}\n{WHAT_TO_DO}")
         return create
 
     def save(self, create: SavedCreate) -> None:

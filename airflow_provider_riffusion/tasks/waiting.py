@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionConnectionError,
-    RiffusionDownloadError,
-    RiffusionError,
-    RiffusionRateLimitError,
-    RiffusionSongFailedError,
-    RiffusionTimeoutError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionRateLimitError, RiffusionSongFailedError
 from airflow_provider_riffusion.useapi.models import Song, SongState, SongSummary, summary_of
 
 if TYPE_CHECKING:
@@ -28,18 +22,15 @@ log = logging.getLogger(__name__)
 
 #: Longest pause after failed polls, unless the response asks for a longer one.
 _MAX_PAUSE_SECONDS = 60.0
+#: Longest look before a task defers.
+LOOK_SECONDS = 10.0
+#: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
+TRIGGERER_GRACE_SECONDS = 60.0
 #: Longest that the poll at the deadline may take.
 _LAST_POLL_SECONDS = 3.0
 #: A wait says at least this often that it still waits.
 _LOG_INTERVAL_SECONDS = 60.0
-_MAX_NAMES_CHARS = 500
 _MAX_SEEN_CHARS = 1000
-
-
-def is_passing(error: RiffusionError) -> bool:
-    """Return whether the same request may succeed later, without anybody's help."""
-    kinds = RiffusionConnectionError | RiffusionDownloadError | RiffusionRateLimitError
-    return (error.transient or isinstance(error, kinds)) and not isinstance(error, AirflowFailException)
 
 
 def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:
@@ -133,7 +124,7 @@ class Wait:
         # A set that is complete at the deadline is confirmed by one more poll.
         if self._is_late and (is_late or not self.unconfirmed):
             what = f"{self._names} was not finished in time.\nLet a retry wait on, or raise the timeout."
-            raise RiffusionTimeoutError(
+            raise exceptions.RiffusionTimeoutError(
                 f"{what}\n{self.last_seen}",
                 usable=_summaries(self._songs),
                 is_running=any(song.state is SongState.RUNNING for song in self._songs),
@@ -148,7 +139,10 @@ class Wait:
         :param now: seconds since the epoch
         :raises RiffusionError: the error itself, when it cannot pass
         """
-        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing(error)):
+        kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | RiffusionRateLimitError
+        # The same request may succeed later, without anybody's help.
+        is_passing = error.transient or isinstance(error, kinds)
+        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing):
             raise error
         if self.failure is None:
             self._failing_since = now
@@ -171,7 +165,7 @@ class Wait:
 
     @property
     def _names(self) -> str:
-        return ", ".join(self.handles)[:_MAX_NAMES_CHARS]
+        return ", ".join(self.handles)[:500]
 
     def _is_complete(self, polled: Poll, now: float) -> bool:
         self.failure = None

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_riffusion.exceptions import RiffusionConnectionError
 from airflow_provider_riffusion.tasks.events import event_of, event_of_error
-from airflow_provider_riffusion.tasks.waiting import Wait, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS, Wait, poll, seconds_until
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_provider_riffusion.tasks.base import RiffusionOperator
     from airflow_provider_riffusion.useapi.models import SongSummary
 
 T = TypeVar("T")
@@ -57,10 +59,8 @@ class RiffusionSongTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         self.ids = list(ids)
-        self.riffusion_conn_id = riffusion_conn_id
-        self.user_id = user_id
-        self.poll_interval = poll_interval
-        self.deadline = deadline
+        self.riffusion_conn_id, self.user_id = riffusion_conn_id, user_id
+        self.poll_interval, self.deadline = poll_interval, deadline
         self.is_tolerant = is_tolerant or max_failures is None
         self.cancel_on_kill = cancel_on_kill
 
@@ -106,6 +106,21 @@ class RiffusionSongTrigger(BaseTrigger):
         finally:
             # A poll that hangs would hold up a triggerer that is told to stop.
             hook.abort()
+
+
+def defer(task: RiffusionOperator, deadline: float, options: Mapping[str, Any], **saved: object) -> NoReturn:
+    """
+    Let a task wait in the triggerer, and go on in its ``execute_complete``.
+
+    :param task: the operator or sensor
+    :param deadline: seconds since the epoch
+    :param options: arguments of :class:`RiffusionSongTrigger`, beside those that are known from the task
+    :param saved: arguments of ``execute_complete``, beside the event
+    """
+    conn_id, user_id = task.riffusion_conn_id, task.user_id
+    trigger = RiffusionSongTrigger(riffusion_conn_id=conn_id, user_id=user_id, deadline=deadline, **options)
+    timeout = timedelta(seconds=deadline - time.time() + TRIGGERER_GRACE_SECONDS)
+    task.defer(trigger=trigger, method_name="execute_complete", kwargs=saved, timeout=timeout)
 
 
 def _in_thread(purpose: str, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:

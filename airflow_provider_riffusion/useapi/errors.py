@@ -5,18 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionApiError,
-    RiffusionBadRequestError,
-    RiffusionModerationError,
-    RiffusionNotFoundError,
-    RiffusionNotReadyError,
-    RiffusionPendingError,
-    RiffusionRateLimitError,
-    RiffusionServerError,
-    RiffusionSubscriptionError,
-    RiffusionUnauthorizedError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionApiError
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.models import Account
@@ -37,19 +27,19 @@ _SLOW_DOWN = "Let Airflow retry later; let fewer tasks run at the same time, wit
 _REPAIR = f"Post a fresh cookie: {ACCOUNTS_PAGE}\nThen clear the failed tasks."
 #: By status: the class, what is wrong, and what to do.
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str, str]] = {
-    400: (RiffusionBadRequestError, "The API refused the request", "Check the parameters of the task."),
-    401: (RiffusionUnauthorizedError, "The API refused the token", _AUTHORIZE),
-    402: (RiffusionSubscriptionError, "There is no useapi.net subscription, or it has expired", _RENEW),
-    403: (RiffusionUnauthorizedError, "The API token may not do this", _AUTHORIZE),
-    404: (RiffusionNotFoundError, "The API does not know the id", _CHECK_ID),
-    409: (RiffusionNotReadyError, "The song is not finished yet", "Wait for it before it is downloaded."),
-    410: (RiffusionNotFoundError, "The song has expired", "Leave it out: it cannot be downloaded any more."),
-    412: (RiffusionSubscriptionError, "The account has no credits left", _RENEW),
-    422: (RiffusionModerationError, "The prompt was moderated", "Change its text."),
-    429: (RiffusionRateLimitError, "Too many requests, or no free slot for a song", _SLOW_DOWN),
-    PENDING_STATUS: (RiffusionPendingError, "The Riffusion account{} is broken: pending error", _REPAIR),
+    400: (exceptions.RiffusionBadRequestError, "The API refused the request", "Check the parameters of the task."),
+    401: (exceptions.RiffusionUnauthorizedError, "The API refused the token", _AUTHORIZE),
+    402: (exceptions.RiffusionSubscriptionError, "There is no useapi.net subscription, or it has expired", _RENEW),
+    403: (exceptions.RiffusionUnauthorizedError, "The API token may not do this", _AUTHORIZE),
+    404: (exceptions.RiffusionNotFoundError, "The API does not know the id", _CHECK_ID),
+    409: (exceptions.RiffusionNotReadyError, "The song is not finished yet", "Wait for it before it is downloaded."),
+    410: (exceptions.RiffusionNotFoundError, "The song has expired", "Leave it out: it cannot be downloaded any more."),
+    412: (exceptions.RiffusionSubscriptionError, "The account has no credits left", _RENEW),
+    422: (exceptions.RiffusionModerationError, "The prompt was moderated", "Change its text."),
+    429: (exceptions.RiffusionRateLimitError, "Too many requests, or no free slot for a song", _SLOW_DOWN),
+    PENDING_STATUS: (exceptions.RiffusionPendingError, "The Riffusion account{} is broken: pending error", _REPAIR),
 }
-_SERVER_ERROR = (RiffusionServerError, "The server failed", "Let Airflow retry the task later.")
+_SERVER_ERROR = (exceptions.RiffusionServerError, "The server failed", "Let Airflow retry the task later.")
 _OTHER_ERROR = (RiffusionApiError, "The API sent an error, or no result", "Look for the cause in the API's words.")
 
 
@@ -85,7 +75,7 @@ def error_of_payload(
     # An error that comes with status 200 has its real status in the body, if anywhere.
     status = code if http_status == 200 and isinstance(code, int) else http_status
     error_class, wrong, remedy = _class_and_remedy(status, payload, api_message)
-    if error_class is RiffusionPendingError:
+    if error_class is exceptions.RiffusionPendingError:
         # Callbacks test for this status, whichever way the API told it.
         http_status = status = PENDING_STATUS
     account = user_id or request.params.get("user_id")
@@ -97,7 +87,7 @@ def error_of_payload(
         api_message=api_message,
         request=str(request),
         retry_after=retry_after,
-        transient=status in TRANSIENT_STATUSES and error_class is not RiffusionModerationError,
+        transient=status in TRANSIENT_STATUSES and error_class is not exceptions.RiffusionModerationError,
     )
 
 

@@ -6,17 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from airflow_provider_riffusion.parameters import (
-    BOOLEAN,
-    REFERENCE,
-    TEXT,
-    Rule,
-    Rules,
-    optional,
-    rule,
-    whole_number,
-    wrong,
-)
+from airflow_provider_riffusion.parameters import BOOLEAN, TEXT, Rule, Rules, optional, rule, whole_number, wrong
 from airflow_provider_riffusion.safe_text import shown_value
 
 STEMS = "stems"
@@ -94,12 +84,13 @@ class ComposeParameters(_CommonParameters, total=False):
     image_id: str | None
 
 
+#: The API takes 1,024 characters in a reference.
+_REFERENCE = rule(lambda value: value.strip() != "" and len(value) <= 1024, "use text of at most 1024 characters")
 _PERCENT = whole_number(0, 100)
 _PROMPT_RULES: Rules = {
     "text": TEXT,
     "strength": optional(whole_number(20, 100)),
-    "start": optional(_PERCENT),
-    "end": optional(_PERCENT),
+    **dict.fromkeys(("start", "end"), optional(_PERCENT)),
 }
 
 
@@ -120,23 +111,18 @@ def _prompt(name: str, prompt: object) -> dict[str, Any]:
 
 #: Parameters that every create request takes.
 _COMMON_RULES: Rules = {
-    "model": optional(TEXT),
-    "user_id": optional(TEXT),
+    **dict.fromkeys(("model", "user_id"), optional(TEXT)),
     "max_jobs": optional(whole_number(1, 10)),
-    "reply_url": optional(REFERENCE),
-    "reply_ref": optional(REFERENCE),
+    **dict.fromkeys(("reply_url", "reply_ref"), optional(_REFERENCE)),
 }
 #: Parameters of a create request from one prompt.
 PROMPT_RULES: Rules = {"prompt": TEXT, "instrumental": BOOLEAN, **_COMMON_RULES}
 #: Parameters of a create request that composes a song.
 COMPOSE_RULES: Rules = {
     "prompts": Rule(_prompts, f"use a list of one to {MAX_PROMPTS} prompts"),
-    "lyrics": optional(TEXT),
-    "title": optional(TEXT),
-    "lyrics_strength": optional(_PERCENT),
-    "lyrics_weirdness": optional(_PERCENT),
-    "audio_upload_id": optional(TEXT),
-    "image_id": optional(TEXT),
+    **dict.fromkeys(("lyrics", "title"), optional(TEXT)),
+    **dict.fromkeys(("lyrics_strength", "lyrics_weirdness"), optional(_PERCENT)),
+    **dict.fromkeys(("audio_upload_id", "image_id"), optional(TEXT)),
     **_COMMON_RULES,
 }
 
