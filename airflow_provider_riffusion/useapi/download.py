@@ -58,19 +58,14 @@ class DownloadedFile:
 
 
 def download_audio(
-    client: UseapiClient,
-    request: Request,
-    parse_url: Parse[str],
-    expected: AudioFormat,
-    destination: Path,
-    max_bytes: int,
+    client: UseapiClient, request: Request, parse_url: Parse[str], expected: AudioFormat, path: Path, max_bytes: int
 ) -> DownloadedFile:
     """
     Download audio of one format; see :meth:`RiffusionHook.download`.
 
     :param parse_url: reads the URL of the audio from JSON that came in its place
     """
-    with _spool(destination.name[:32], destination.parent) as spool, Path(spool, "audio").open("x+b") as file:
+    with _spool(path.name[:32], path.parent) as spool, Path(spool, "audio").open("x+b") as file:
 
         def save(response: Response) -> DownloadedFile:
             return _save_audio(response, request, file, expected, max_bytes)
@@ -84,24 +79,19 @@ def download_audio(
 
         found = client.get(request, read)
         saved = client.get(found, save) if isinstance(found, Request) else found
-        return replace(saved, path=saved.path.replace(destination))
+        return replace(saved, path=saved.path.replace(path))
 
 
 def download_stems(
-    client: UseapiClient,
-    request: Request,
-    parse_stems: Parse[list[Stem]],
-    song_id: str,
-    directory: Path,
-    max_bytes: int,
+    client: UseapiClient, request: Request, parse_stems: Parse[list[Stem]], song_id: str, folder: Path, max_bytes: int
 ) -> list[DownloadedFile]:
     """
     Download stems, all or none; see :meth:`RiffusionHook.download_stems`.
 
     :param parse_stems: reads the stems from the JSON of the response
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with _spool(song_id, directory) as spool:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _spool(song_id, folder) as spool:
         document = Path(spool, "response.json")
 
         def read(response: Response) -> list[Stem]:
@@ -115,13 +105,13 @@ def download_stems(
         try:
             stems = client.get(request, read)
         except RiffusionStemsError as error:
-            raw_path = directory / f"{song_id}.stems.unknown.json"
+            raw_path = folder / f"{song_id}.stems.unknown.json"
             document.write_bytes(client.settings.hide_token(document.read_bytes()))
             document.replace(raw_path)
             raise RiffusionStemsError(f"{error} The response was kept.", raw_path=str(raw_path)) from None
         document.unlink()
         files = _save_stems(client, request, stems, Path(spool), max_bytes)
-        return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
+        return [replace(file, path=file.path.replace(folder / file.path.name)) for file in files]
 
 
 def _spool(name: str, folder: Path) -> tempfile.TemporaryDirectory[str]:
