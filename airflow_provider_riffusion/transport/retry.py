@@ -32,6 +32,10 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
         number, seconds, error = state.attempt_number, state.upcoming_sleep, state.outcome and state.outcome.exception()
         log.warning("Attempt %s of %s failed, next in %.1f s: %s", number, attempts, seconds, error)
 
+    def is_enough(state: tenacity.RetryCallState) -> bool:
+        has_waited_enough = state.idle_for + state.upcoming_sleep > MAX_WAITING_SECONDS
+        return state.attempt_number >= attempts or aborted.is_set() or has_waited_enough
+
     def pause(state: tenacity.RetryCallState) -> float:
         asked = getattr(state.outcome and state.outcome.exception(), "retry_after", None)
         # A server asks hundreds of tasks for the same pause; spread, they do not come back in the same millisecond.
@@ -42,9 +46,7 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_worth_repeating),
         wait=pause,
-        stop=tenacity.stop_after_attempt(attempts)
-        | tenacity.stop_when_event_set(aborted)
-        | (lambda state: state.idle_for + state.upcoming_sleep > MAX_WAITING_SECONDS),
+        stop=is_enough,
         before_sleep=log_pause,
         sleep=tenacity.sleep_using_event(aborted),
         reraise=True,
