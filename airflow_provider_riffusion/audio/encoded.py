@@ -41,13 +41,9 @@ class Stem:
 
 def is_encoded_audio(text: str) -> bool:
     """Return whether a text is base64 or a ``data:`` URI whose first bytes are audio."""
-    if _is_data_uri(text):
-        header, _, content = text[:_HEADER_CHARS].partition(",")
-        probe = f"{header},{content[:_PROBE_CHARS]}"
-    else:
-        probe = text[:_PROBE_CHARS]
+    comma = text[:_HEADER_CHARS].find(",") if _is_data_uri(text) else -1
     try:
-        return detect(_decode(probe, is_prefix=True)) is not None
+        return detect(_decode(text[: comma + 1 + _PROBE_CHARS], is_prefix=True)) is not None
     except ValueError:
         return False
 
@@ -65,8 +61,5 @@ def _decode(text: str, *, is_prefix: bool) -> bytes:
             return unquote_to_bytes(text)
     encoded = unquote_to_bytes(text) if "%" in text else text.encode("ascii")
     encoded = encoded.translate(_BASE64_ALPHABET, b" \t\r\n")
-    if is_prefix:
-        encoded = encoded[: len(encoded) // 4 * 4]
-    elif len(encoded) % 4:
-        encoded += b"=" * (-len(encoded) % 4)
-    return base64.b64decode(encoded, validate=True)
+    whole = encoded[: len(encoded) // 4 * 4] if is_prefix else encoded + b"=" * (-len(encoded) % 4)
+    return base64.b64decode(whole, validate=True)

@@ -16,9 +16,7 @@ HEAD_BYTES = 12
 _WAV_UNKNOWN_FROM = 0x7FFF_F000
 
 _BOX_HEADER_BYTES = 16
-_BOX_TYPES = frozenset(
-    (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"meta", b"uuid", b"sidx", b"moof", b"mfra")
-)
+_BOX_TYPES = frozenset(b"ftyp styp moov mdat free skip wide meta uuid sidx moof mfra".split())
 _BOX_UNKNOWN_FROM = 2**40
 #: Far more boxes than the fragments of any song; a hostile file can hold millions.
 _MAX_BOXES = 10_000
@@ -89,14 +87,12 @@ def _m4a_declared_size(read_at: Callable[[int, int], bytes]) -> int:
     end = 0
     for _ in range(_MAX_BOXES):
         header = read_at(end, _BOX_HEADER_BYTES)
-        if header[4:8] not in _BOX_TYPES:
-            return end
         size = int.from_bytes(header[:4], "big")
         if size == 1:
             size = int.from_bytes(header[8:16], "big")
         # A size of 0 means that the box reaches up to the end of the file.
-        if not 8 <= size < _BOX_UNKNOWN_FROM:
-            return end
+        if header[4:8] not in _BOX_TYPES or not 8 <= size < _BOX_UNKNOWN_FROM:
+            break
         end += size
     return end
 
@@ -109,9 +105,7 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
         return 0
     if tag.startswith(b"ID3"):
         has_footer = tag[5] & 0x10
-        size = 0
-        for byte in tag[6:10]:
-            size = size << 7 | byte & 0x7F
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
         audio_start = _ID3_HEADER_BYTES + size + (_ID3_HEADER_BYTES if has_footer else 0)
     frame = read_at(audio_start, 64)
     if len(frame) < 64 or not _is_mp3_frame(frame):
@@ -119,10 +113,8 @@ def _mp3_declared_size(read_at: Callable[[int, int], bytes]) -> int:
     is_mpeg1, is_mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
     side_information = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
     xing = frame[4 + side_information :]
-    if xing[:4] not in (b"Xing", b"Info"):
-        return 0
     has_frames, has_bytes = xing[7] & 1, xing[7] & 2
-    if not has_bytes:
+    if xing[:4] not in (b"Xing", b"Info") or not has_bytes:
         return 0
     at = 12 if has_frames else 8
     byte_count = int.from_bytes(xing[at : at + 4], "big")

@@ -9,17 +9,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+from airflow.sdk import Connection
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.get_provider_info import EXTRAS
-from airflow_provider_riffusion.parameters import Rule, boolean, is_line, positive, wrong
+from airflow_provider_riffusion.parameters import Rule, boolean, is_line, positive, text, wrong
 from airflow_provider_riffusion.safe_text import printable, shown_value
 from airflow_provider_riffusion.transport.settings import TransportSettings
-
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
@@ -57,27 +56,24 @@ class ConnectionSettings(TransportSettings):
         password = connection.password or ""
         # A token holds a colon, where a connection URI splits it into login and password.
         token = (f"{connection.login}:{password}" if connection.login else password).strip()
-        reader = _Reader(connection.conn_id, _extras_of(connection), token)
-        if not isinstance(reader.extras, dict):
-            raise reader.wrong("extra", reader.extras, "it must be a JSON object")
+        # Airflow 3.1: extra_dejson also tells Airflow's masker what it read, and from a thread, which triggers use,
+        # that message ends the whole triggerer. No extra is a secret, so that the masker need not know them.
+        try:
+            extras = json.loads(connection.extra or "{}")
+        except (ValueError, RecursionError):
+            extras = None
+        reader = _Reader(connection, extras, token)
+        if not isinstance(extras, dict):
+            raise reader.wrong("extra", extras, "it must be a JSON object")
         if not _TOKEN.fullmatch(token):
             remedy = "put the useapi.net API token there, without spaces or line breaks"
             raise reader.wrong("password", token, remedy, shown="(hidden)" if token else "(empty)")
-        settings = cls(
-            base_url=_base_url(connection, reader),
-            token=token,
-            user_id=reader.optional("user_id", _LINE, None),
-            storage_path=reader.optional("storage_path", _TEXT, None),
-            timeout=reader.optional("timeout", _POSITIVE, cls.timeout),
-            low_speed_limit=reader.optional("low_speed_limit", _POSITIVE, cls.low_speed_limit),
-            low_speed_time=reader.optional("low_speed_time", _POSITIVE, cls.low_speed_time),
-            verify=reader.optional("verify", _VERIFY, cls.verify),
-            proxies=reader.optional("proxies", _PROXIES, {}, is_secret=True),
-            cert=reader.optional("cert", _CERT, cls.cert),
-            headers=reader.optional("headers", _HEADERS, {}, is_secret=True),
-        )
+        base_url = _base_url(reader)
+        names = (name for name in _RULES if name != "allow_http")
+        found = {name: value for name in names if (value := reader.checked(name)) is not None}
+        settings = cls(base_url=base_url, token=token, **found)
         # The names are shown, and a user may have written a secret there, too.
-        unknown = settings.hide_token(", ".join(sorted(reader.extras.keys() - EXTRAS)))
+        unknown = settings.hide_token(", ".join(sorted(extras.keys() - EXTRAS)))
         if unknown:
             unknown = f"extras that are unknown and have no effect: {printable(unknown, 200)}"
             log.warning("Connection %r: %s", connection.conn_id, unknown)
@@ -88,19 +84,19 @@ class ConnectionSettings(TransportSettings):
 class _Reader:
     """Reads extras, which are strings when they come from a URI, and null or empty when the form left them empty."""
 
-    conn_id: str
+    connection: Connection = field(repr=False)
     extras: Mapping[str, Any]
     token: str = field(repr=False)
 
-    def optional(self, name: str, of: Rule, default: Any, *, is_secret: bool = False) -> Any:
+    def checked(self, name: str) -> Any:
         value = self.extras.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
-            return default
-        shown = (lambda _: "(hidden)") if is_secret else self._shown
-        return of.check(f"Connection {self.conn_id!r}: extra {name}", value, shown)
+            return None
+        shown = (lambda _: "(hidden)") if name in ("proxies", "headers") else self._shown
+        return _RULES[name].check(f"Connection {self.connection.conn_id!r}: extra {name}", value, shown)
 
     def wrong(self, name: str, value: object, remedy: str, *, shown: str | None = None) -> RiffusionConfigurationError:
-        return wrong(f"Connection {self.conn_id!r}: {name}", shown or self._shown(value), remedy)
+        return wrong(f"Connection {self.connection.conn_id!r}: {name}", shown or self._shown(value), remedy)
 
     def _shown(self, value: object) -> str:
         # A user who writes the token into the wrong field must not read it in a log.
@@ -109,22 +105,21 @@ class _Reader:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, float):
         raise TypeError
-    return str(value).strip()
+    return text(value).strip()
 
 
 def _line(value: Any) -> str:
-    text = _text(value)
-    if not is_line(text):
+    found = _text(value)
+    if not is_line(found):
         raise ValueError
-    return text
+    return found
 
 
 def _boolean(value: Any) -> bool:
     # People write 1 and 0 in JSON and in a URI, where every value is text.
-    is_digit = not isinstance(value, bool) and str(value).strip() in ("0", "1")
-    return str(value).strip() == "1" if is_digit else boolean(value)
+    return boolean({"1": True, "0": False}.get(str(value).strip(), value))
 
 
 def _boolean_or_path(value: Any) -> bool | str:
@@ -162,29 +157,24 @@ def _proxies(value: Any) -> dict[str, str]:
 
 
 def _headers(value: Any) -> dict[str, str]:
-    headers = {name: _line(text) for name, text in dict(_parsed(value, "{")).items()}
-    if not all(_HEADER_NAME.fullmatch(name) and text.isascii() for name, text in headers.items()):
+    headers = {name: _line(content) for name, content in dict(_parsed(value, "{")).items()}
+    if not all(_HEADER_NAME.fullmatch(name) and content.isascii() for name, content in headers.items()):
         raise ValueError
     return headers
 
 
-_TEXT = Rule(_text, "it must be text")
-_LINE = Rule(_line, "it must be one line of text")
 _POSITIVE = Rule(positive, "it must be a number above 0")
-_BOOLEAN = Rule(_boolean, "it must be true or false")
-_CERT = Rule(_certificate, "it must be the path of a client certificate, or the list of its path and its key's")
-_PROXIES = Rule(_proxies, 'it must be a URL, or an object of URLs such as {"https": "socks5h://127.0.0.1:1080"}')
-_HEADERS = Rule(_headers, "it must be an object of names and values, without Authorization, which the token takes")
-_VERIFY = Rule(_boolean_or_path, "it must be true, false or the path of a CA bundle that exists")
-
-
-def _extras_of(connection: Connection) -> Any:
-    # Airflow 3.1: extra_dejson also tells Airflow's masker what it read, and from a thread, which triggers use, that
-    # message ends the whole triggerer. No extra is a secret, so that the masker need not know them.
-    try:
-        return json.loads(connection.extra or "{}")
-    except (ValueError, RecursionError):
-        return None
+#: By the name of the extra, which is that of the setting.
+_RULES = {
+    "user_id": Rule(_line, "it must be one line of text"),
+    "storage_path": Rule(_text, "it must be text"),
+    **dict.fromkeys(("timeout", "low_speed_limit", "low_speed_time"), _POSITIVE),
+    "verify": Rule(_boolean_or_path, "it must be true, false or the path of a CA bundle that exists"),
+    "allow_http": Rule(_boolean, "it must be true or false"),
+    "proxies": Rule(_proxies, 'it must be a URL, or an object of URLs such as {"https": "socks5h://127.0.0.1:1080"}'),
+    "cert": Rule(_certificate, "it must be the path of a client certificate, or the list of its path and its key's"),
+    "headers": Rule(_headers, "it must be an object of names and values, without Authorization, which the token takes"),
+}
 
 
 def is_loopback(host: str) -> bool:
@@ -195,45 +185,46 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _base_url(connection: Connection, reader: _Reader) -> str:
+def _base_url(reader: _Reader) -> str:
+    connection = reader.connection
     schema = (connection.schema or "").strip().lower()
     if schema not in ("", *_DEFAULT_PORTS):
         raise reader.wrong("schema", connection.schema, "it must be http, https or empty")
-    url = _host_url(connection, schema, reader)
+    url = _host_url(reader, schema)
     if schema and schema != url.scheme:
         raise reader.wrong("schema", connection.schema, f"the host says {url.scheme}; leave one of them out")
     host = url.hostname or ""
-    if url.scheme == "http" and not is_loopback(host) and not reader.optional("allow_http", _BOOLEAN, False):
+    if url.scheme == "http" and not is_loopback(host) and not reader.checked("allow_http"):
         remedy = 'plain http would send the token unencrypted; use https, or set the extra "allow_http"'
         raise reader.wrong("host", connection.host, remedy)
-    port = _port(connection, url, reader)
+    port = _port(reader, url)
     bracketed = f"[{host}]" if ":" in host else host
     authority = bracketed if port in (None, _DEFAULT_PORTS[url.scheme]) else f"{bracketed}:{port}"
     return f"{url.scheme}://{authority}{url.path.rstrip('/')}"
 
 
-def _host_url(connection: Connection, schema: str, reader: _Reader) -> SplitResult:
-    written = (connection.host or "").strip() or DEFAULT_BASE_URL
+def _host_url(reader: _Reader, schema: str) -> SplitResult:
+    written = (reader.connection.host or "").strip() or DEFAULT_BASE_URL
     if "://" not in written:
         is_bare_ipv6 = written.count(":") > 1 and not written.startswith("[")
         written = f"{schema or 'https'}://{f'[{written}]' if is_bare_ipv6 else written}"
     if re.search("[@?#]", written):
         remedy = "it must hold no user, query or fragment; the token is the password"
-        raise reader.wrong("host", connection.host, remedy, shown="(hidden)")
+        raise reader.wrong("host", written, remedy, shown="(hidden)")
     try:
         url = urlsplit(written)
         # Reading a port that is no number raises ValueError.
         host, _ = url.hostname, url.port
     except ValueError:
-        raise reader.wrong("host", connection.host, "it must be a URL such as https://api.useapi.net") from None
+        raise reader.wrong("host", reader.connection.host, "it must be a URL such as https://api.useapi.net") from None
     if url.scheme not in _DEFAULT_PORTS or not host or re.search(r"[\s\\]", written) or not written.isprintable():
-        raise reader.wrong("host", connection.host, "it must be a host name or an http(s) URL")
+        raise reader.wrong("host", reader.connection.host, "it must be a host name or an http(s) URL")
     return url
 
 
-def _port(connection: Connection, url: SplitResult, reader: _Reader) -> int | None:
+def _port(reader: _Reader, url: SplitResult) -> int | None:
     # Airflow's form stores 0 for an empty port.
-    stored = int(connection.port) if connection.port else None
+    stored = int(reader.connection.port) if reader.connection.port else None
     if url.port is not None and stored is not None and url.port != stored:
         raise reader.wrong("port", stored, f"the host names port {url.port}; leave one of them out")
     port = url.port or stored

@@ -91,12 +91,9 @@ class LocalFolder:
         path = self._folder / folder
         path.mkdir(parents=True, exist_ok=True)
         # The folder itself is locked, so that no lock file is left; the kernel unlocks it when the process ends.
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
+        with _opened(path) as descriptor:
             _lock(descriptor, path)
             yield
-        finally:
-            os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -104,21 +101,25 @@ def _lock(descriptor: int, path: Path) -> None:
     while time.monotonic() < deadline:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
             time.sleep(0.05)
         except OSError as error:
             log.warning("%s cannot be locked (%s): let no other task write to it now", path, error.strerror)
-            return
-        else:
             return
     log.warning("Another task has locked %s for longer than %.0f s; going on without a lock", path, _LOCK_SECONDS)
 
 
 def _sync(folder: Path) -> None:
     """Make a rename survive a power failure, on file systems that can sync a folder."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with suppress(OSError), _opened(folder) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

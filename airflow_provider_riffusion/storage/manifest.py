@@ -52,7 +52,7 @@ def publish_set(
     manifest.write_bytes(document)
     new = {file["path"] for file in files}
     with storage.exclusive(folder):
-        old = [*(read_manifest(storage, folder) or ()), *(_read(storage, folder, _JOURNAL) or ())]
+        old = [*(read_manifest(storage, folder) or ()), *(read_manifest(storage, folder, _JOURNAL) or ())]
         for file in files:
             # A local folder raises here for a name that cannot be replaced, while the old set is still complete.
             storage.size(folder, file["path"])
@@ -72,21 +72,15 @@ def publish_set(
     return hashlib.sha256(document).hexdigest()
 
 
-def read_manifest(storage: Storage, folder: str) -> list[StemFile] | None:
-    """Return the files of a complete set; None when the set is incomplete, or another program wrote the manifest."""
-    return _read(storage, folder, MANIFEST)
-
-
 def _document(about: Mapping[str, object], files: Sequence[StemFile]) -> bytes:
     return json.dumps({"version": 1, **about, "files": files}, indent=1).encode()
 
 
-def _read(storage: Storage, folder: str, name: str) -> list[StemFile] | None:
+def read_manifest(storage: Storage, folder: str, name: str = MANIFEST) -> list[StemFile] | None:
+    """Return the files of a complete set; None when the set is incomplete, or another program wrote the manifest."""
     document = storage.read(folder, name)
-    if document is None:
-        return None
     try:
-        files = json.loads(document)["files"]
+        files = json.loads(document or b"")["files"]
         return files if isinstance(files, list) and all(map(_is_ours, files)) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

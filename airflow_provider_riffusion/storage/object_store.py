@@ -44,16 +44,15 @@ class ObjectStore:
         self._kind = KINDS[location.scheme]
         # An SFTP server has no buckets: a path begins after the host, and a missing folder is made.
         self._is_bucket_checked = self._kind == SFTP
-        host = location.path.partition("/")[0]
-        self._root = location.path.removeprefix(host) if self._kind == SFTP else location.path
+        self._bucket = location.path.partition("/")[0]
+        self._root = location.path.removeprefix(self._bucket) if self._kind == SFTP else location.path
         with self._errors():
             self._fs = _file_system(location)
 
     def path(self, *names: str) -> str:
         return "/".join((f"{self._location.scheme}://{self._location.path}", *names))
 
-    def uri(self, *names: str) -> str:
-        return self.path(*names)
+    uri = path
 
     def size(self, *names: str) -> int | None:
         with self._errors():
@@ -98,20 +97,19 @@ class ObjectStore:
         """Raise for a missing bucket, once, so that the task fails before its download."""
         if self._is_bucket_checked:
             return
-        bucket = self._location.path.partition("/")[0]
         try:
             # Some versions of s3fs and gcsfs report an empty bucket as missing in info().
             if self._kind == "gcs":
-                self._fs.call("GET", "b/{}", bucket)
+                self._fs.call("GET", "b/{}", self._bucket)
             elif self._kind == "s3":
-                self._fs.call_s3("head_bucket", Bucket=bucket)
+                self._fs.call_s3("head_bucket", Bucket=self._bucket)
             else:
-                self._fs.info(bucket)
+                self._fs.info(self._bucket)
         except FileNotFoundError as error:
-            remedy = f"there is no bucket or container {bucket!r}; create it, or correct it"
+            remedy = f"there is no bucket or container {self._bucket!r}; create it, or correct it"
             raise wrong_path(self.path(), remedy) from error
         except Exception:
-            log.debug("Could not look whether the bucket %s exists", bucket, exc_info=True)
+            log.debug("Could not look whether the bucket %s exists", self._bucket, exc_info=True)
         self._is_bucket_checked = True
 
     @contextmanager

@@ -76,9 +76,8 @@ class Client:
         :raises RiffusionConnectionError: no response came; its ``may_have_arrived`` tells whether the request got out
         :raises RiffusionDownloadError: the body is not whole
         """
-        url = f"{self.settings.base_url}{request.path}"
         with self._hidden_token(), _session() as session:
-            prepared = _prepared(request, url, session)
+            prepared = self._prepared(request, session)
             self._authorize(prepared)
             with self._exchange(prepared, session, timeout) as (response, watchdog):
                 return use(Response(response, self.settings, watchdog, is_foreign=False))
@@ -100,37 +99,40 @@ class Client:
     @contextmanager
     def _followed(self, request: Request) -> Iterator[Response]:
         is_foreign = request.location is not None
-        url = request.location or f"{self.settings.base_url}{request.path}"
-        is_trusted = not is_foreign
         for _ in range(MAX_REDIRECTS + 1):
-            if not is_trusted:
-                self._check_secrecy(url)
-                check_url(url, self._origin)
-            prepared = _prepared(request, url, self._session)
+            if request.location is not None:
+                # A URL that quotes a secret would tell it to the logs of another host and to ours.
+                if self.settings.holds_secret(unquote(request.location)):
+                    said = "Refused to fetch a URL that came from a response: it holds a secret of ours"
+                    raise RiffusionDownloadError(said)
+                check_url(request.location, self._origin)
+            prepared = self._prepared(request, self._session)
             # From here on the URL is judged in the form in which it is connected to.
             url = prepared.url or ""
             is_own = origin_of(url) == self._origin
-            if not is_own:
-                check_address(url, self._origin)
-            else:
+            if is_own:
                 self._authorize(prepared, with_token=not is_foreign)
+            else:
+                check_address(url, self._origin)
             with self._exchange(prepared, self._session) as (response, watchdog):
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                     yield Response(response, self.settings, watchdog, is_foreign=is_foreign or not is_own)
                     return
-                url = joined(url, response.headers["Location"])
-                request, is_trusted = replace(request, location=url), False
-        raise RiffusionDownloadError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+                request = replace(request, location=joined(url, response.headers["Location"]))
+        raise RiffusionDownloadError(f"{shown(str(request.location))}: more than {MAX_REDIRECTS} redirects")
 
     def _authorize(self, prepared: requests.PreparedRequest, *, with_token: bool = True) -> None:
         prepared.headers.update(self.settings.headers)
         if with_token:
             prepared.headers["Authorization"] = f"Bearer {self.settings.token}"
 
-    def _check_secrecy(self, url: str) -> None:
-        """Refuse a URL that quotes a secret, which would then be in the logs of another host and in ours."""
-        if self.settings.holds_secret(unquote(url)):
-            raise RiffusionDownloadError("Refused to fetch a URL that came from a response: it holds a secret of ours")
+    def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+        url = request.location or f"{self.settings.base_url}{request.path}"
+        params = request.params if request.location is None else {}
+        # An auth that does nothing keeps requests from using credentials in ~/.netrc and in the URL.
+        plain = requests.Request(request.method, url, params=params, json=request.json, auth=lambda same: same)
+        with translated_errors(shown(url)):
+            return session.prepare_request(plain)
 
     @contextmanager
     def _exchange(
@@ -170,11 +172,3 @@ def _session() -> requests.Session:
     for scheme in ("http://", "https://"):
         session.mount(scheme, WatchedAdapter(max_retries=0))
     return session
-
-
-def _prepared(request: Request, url: str, session: requests.Session) -> requests.PreparedRequest:
-    # An auth that does nothing keeps requests from using credentials in ~/.netrc and in the URL.
-    params = request.params if request.location is None else {}
-    plain = requests.Request(request.method, url, params=params, json=request.json, auth=lambda same: same)
-    with translated_errors(shown(url)):
-        return session.prepare_request(plain)

@@ -32,16 +32,16 @@ def translated_errors(
     # requests' exceptions are OSErrors; a socket that is shut down under a reader raises various others.
     except (OSError, urllib3.exceptions.HTTPError) as error:
         if watchdog is None or not watchdog.has_bitten:
-            may_have_arrived = watchdog is not None and watchdog.has_connected
-            raise _translated(error, url, error_class, may_have_arrived=may_have_arrived) from None
+            translated = _translated(error, url, error_class)
+            if isinstance(translated, RiffusionConnectionError):
+                translated.may_have_arrived = watchdog is not None and watchdog.has_connected
+            raise translated from None
     # A body without a length looks whole when the watchdog cuts it.
     if watchdog is not None and watchdog.has_bitten:
         raise error_class(f"{url}: {watchdog.reason}", transient=True)
 
 
-def _translated(
-    error: Exception, url: str, error_class: type[RiffusionError], *, may_have_arrived: bool
-) -> RiffusionError:
+def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -> RiffusionError:
     cause = _innermost(error)
     is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
     # Both libraries raise a ValueError for a bad URL, and quote the URL in its text.
@@ -49,13 +49,10 @@ def _translated(
     # requests raises a plain OSError for a file, such as a missing CA bundle that the environment names.
     is_file = type(error) is OSError
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
-    translated = error_class(
+    return error_class(
         f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), _MAX_CAUSE_CHARS)}'}{hint}",
         transient=not (is_url or is_certificate or is_file),
     )
-    if isinstance(translated, RiffusionConnectionError):
-        translated.may_have_arrived = may_have_arrived
-    return translated
 
 
 def _innermost(error: BaseException) -> BaseException:

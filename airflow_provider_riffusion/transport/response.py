@@ -101,12 +101,10 @@ class Response:
             size += len(chunk)
             if (now := time.monotonic()) - reported >= PROGRESS_INTERVAL_SECONDS:
                 reported = now
-                self._log_progress(size, now - start)
+                share = f"{size / self._length:.0%} of {self._length / 1e6:.1f} MB, " if self._length else ""
+                speed = size / 1e6 / (now - start)
+                log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self.url, share, size / 1e6, speed)
         return digest.hexdigest()
-
-    def _log_progress(self, size: int, seconds: float) -> None:
-        share = f"{size / self._length:.0%} of {self._length / 1e6:.1f} MB, " if self._length else ""
-        log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self.url, share, size / 1e6, size / 1e6 / seconds)
 
     @property
     def _length(self) -> int | None:

@@ -29,14 +29,15 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
     """
 
     def log_pause(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(
-            "Attempt %s of %s failed, next in %.1f s: %s", state.attempt_number, attempts, state.upcoming_sleep, error
-        )
+        number, seconds, error = state.attempt_number, state.upcoming_sleep, state.outcome and state.outcome.exception()
+        log.warning("Attempt %s of %s failed, next in %.1f s: %s", number, attempts, seconds, error)
+
+    def is_enough(state: tenacity.RetryCallState) -> bool:
+        has_waited_enough = state.idle_for + state.upcoming_sleep > MAX_WAITING_SECONDS
+        return state.attempt_number >= attempts or aborted.is_set() or has_waited_enough
 
     def pause(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, RiffusionError) else None
+        asked = getattr(state.outcome and state.outcome.exception(), "retry_after", None)
         # A server asks hundreds of tasks for the same pause; spread, they do not come back in the same millisecond.
         return backoff(state) if asked is None else asked + spread(state)
 
@@ -45,25 +46,19 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_worth_repeating),
         wait=pause,
-        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_when_event_set(aborted) | _HasWaitedEnough(),
+        stop=is_enough,
         before_sleep=log_pause,
         sleep=tenacity.sleep_using_event(aborted),
         reraise=True,
     )
 
 
-class _HasWaitedEnough(tenacity.stop.stop_base):
-    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
-        return retry_state.idle_for + retry_state.upcoming_sleep > MAX_WAITING_SECONDS
-
-
 def _is_worth_repeating(error: BaseException) -> bool:
     if not isinstance(error, RiffusionError) or not error.transient:
         return False
-    if (error.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS:
-        return True
-    if not isinstance(error, RiffusionApiError):
-        return False
+    is_soon = (error.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS
+    if is_soon or not isinstance(error, RiffusionApiError):
+        return is_soon
     limited = RiffusionRateLimitError(
         f"{error} The server asks to wait {error.retry_after:.0f} s, longer than the {MAX_RETRY_AFTER_SECONDS:.0f} s "
         "that a task should sleep: let Airflow retry the task later."

@@ -11,7 +11,6 @@ from airflow_provider_riffusion.transport.client import Client
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.response import Response
 from airflow_provider_riffusion.transport.retry import ATTEMPTS
-from airflow_provider_riffusion.transport.settings import TransportSettings
 from airflow_provider_riffusion.useapi.errors import TRANSIENT_STATUSES, error_of
 
 #: Far above any list of songs; stems have a limit of their own.
@@ -22,7 +21,7 @@ T = TypeVar("T")
 Parse = Callable[[object, Request], T]
 
 
-class UseapiClient:
+class UseapiClient(Client):
     """
     Sends requests to the vendor's API, and turns error responses into errors.
 
@@ -31,33 +30,33 @@ class UseapiClient:
     :param settings: base URL, token and patience
     """
 
-    def __init__(self, settings: TransportSettings) -> None:
-        self.settings = settings
-        self._client = Client(settings)
-
-    def get(self, request: Request, read: Callable[[Response], T], *, attempts: int = ATTEMPTS) -> T:
+    def get(self, request: Request, use: Callable[[Response], T], *, attempts: int = ATTEMPTS) -> T:
         """
         Send a GET, and repeat it while the failure is transient.
 
         :param request: the request
-        :param read: makes the result from a response with status 200
+        :param use: makes the result from a response with status 200
         :param attempts: how often the request is sent at most
         """
-        return self._client.get(request, _of_good_response(request, read), attempts=attempts)
+        return super().get(request, _of_good_response(request, use), attempts=attempts)
+
+    def send(self, request: Request, use: Callable[[Response], T], *, timeout: float | None = None) -> T:
+        """
+        Send a request that changes something, once.
+
+        :param request: the request
+        :param use: makes the result from a response with a 2xx status
+        :param timeout: seconds; by default the connection's
+        """
+        return super().send(request, _of_good_response(request, use), timeout=timeout)
 
     def get_json(self, request: Request, parse: Parse[T], *, attempts: int = ATTEMPTS) -> T:
         """Send a GET whose response is JSON; see :meth:`get`."""
         return parse(self.get(request, _reader_of_json(request), attempts=attempts), request)
 
     def send_json(self, request: Request, parse: Parse[T]) -> T:
-        """
-        Send a request that changes something, once.
-
-        :param request: the request
-        :param parse: makes the result from the JSON of a response with a 2xx status
-        """
-        read = _of_good_response(request, _reader_of_json(request))
-        return parse(self._client.send(request, read), request)
+        """Send a request whose response is JSON; see :meth:`send`."""
+        return parse(self.send(request, _reader_of_json(request)), request)
 
     def delete(self, request: Request, *, timeout: float | None = None) -> bool:
         """
@@ -68,13 +67,9 @@ class UseapiClient:
         :return: False when there was nothing to delete
         """
         try:
-            return self._client.send(request, _of_good_response(request, lambda _: True), timeout=timeout)
+            return self.send(request, lambda _: True, timeout=timeout)
         except RiffusionNotFoundError:
             return False
-
-    def abort(self) -> None:
-        """Abort all exchanges, from another thread; the client cannot be used any more."""
-        self._client.abort()
 
 
 def parse_json(text: str | bytes, request: Request) -> object:
@@ -93,11 +88,11 @@ def parse_json(text: str | bytes, request: Request) -> object:
         ) from None
 
 
-def _of_good_response(request: Request, read: Callable[[Response], T]) -> Callable[[Response], T]:
+def _of_good_response(request: Request, use: Callable[[Response], T]) -> Callable[[Response], T]:
     def read_good(response: Response) -> T:
         # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
         if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
-            return read(response)
+            return use(response)
         if response.is_foreign:
             raise RiffusionDownloadError(
                 f"{request}: {response.url}, to which the response sent us, answered HTTP {response.status}",

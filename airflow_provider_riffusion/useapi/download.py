@@ -5,17 +5,15 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from airflow_provider_riffusion.audio import formats
 from airflow_provider_riffusion.audio.encoded import Stem
+from airflow_provider_riffusion.audio.formats import HEAD_BYTES, AudioFormat, declared_size, detect
 from airflow_provider_riffusion.exceptions import RiffusionDownloadError, RiffusionStemsError, RiffusionTooLargeError
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.response import Response
@@ -46,7 +44,7 @@ class DownloadedFile:
     path: Path
     size: int
     sha256: str
-    audio_format: formats.AudioFormat
+    audio_format: AudioFormat
 
     @property
     def name(self) -> str:
@@ -60,69 +58,65 @@ class DownloadedFile:
 
 
 def download_audio(
-    client: UseapiClient,
-    request: Request,
-    parse_url: Parse[str],
-    expected: formats.AudioFormat,
-    destination: Path,
-    max_bytes: int,
+    client: UseapiClient, request: Request, parse_url: Parse[str], expected: AudioFormat, path: Path, max_bytes: int
 ) -> DownloadedFile:
     """
     Download audio of one format; see :meth:`RiffusionHook.download`.
 
     :param parse_url: reads the URL of the audio from JSON that came in its place
     """
-    unfinished = destination.with_name(f".{destination.name[:32]}.{secrets.token_hex(4)}.part")
-    with _removed_at_the_end(unfinished) as file:
+    with _spool(path.name[:32], path.parent) as spool, Path(spool, "audio").open("x+b") as file:
+
+        def save(response: Response) -> DownloadedFile:
+            return _save_audio(response, request, file, expected, max_bytes)
 
         def read(response: Response) -> DownloadedFile | Request:
             """Save the audio, or return the request for the URL that holds it."""
-            if not _is_json(response.head(_JSON_HEAD_BYTES)):
-                return _save_audio(response, request, file, expected, max_bytes)
+            if response.head(_JSON_HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
+                return save(response)
             payload = parse_json(response.read(max_bytes=MAX_JSON_BYTES), request)
             return replace(request, location=parse_url(payload, request))
 
         found = client.get(request, read)
-        if isinstance(found, Request):
-            found = _fetch_audio(client, found, file, expected, max_bytes)
-        return replace(found, path=unfinished.replace(destination))
+        saved = client.get(found, save) if isinstance(found, Request) else found
+        return replace(saved, path=saved.path.replace(path))
 
 
 def download_stems(
-    client: UseapiClient,
-    request: Request,
-    parse_stems: Parse[list[Stem]],
-    song_id: str,
-    directory: Path,
-    max_bytes: int,
+    client: UseapiClient, request: Request, parse_stems: Parse[list[Stem]], song_id: str, folder: Path, max_bytes: int
 ) -> list[DownloadedFile]:
     """
     Download stems, all or none; see :meth:`RiffusionHook.download_stems`.
 
     :param parse_stems: reads the stems from the JSON of the response
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{song_id}.", suffix=".part", dir=directory) as spool:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _spool(song_id, folder) as spool:
         document = Path(spool, "response.json")
 
         def read(response: Response) -> list[Stem]:
             with document.open("w+b") as file:
                 # What stems of max_bytes take in base64, and something for the rest of the document.
                 most = min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES)
-                is_fixed = most == _MAX_STEMS_JSON_BYTES
-                response.save(file, max_bytes=most, limit="that JSON may have" if is_fixed else "that fit max_bytes")
+                limit = "that JSON may have" if most == _MAX_STEMS_JSON_BYTES else "that fit max_bytes"
+                response.save(file, max_bytes=most, limit=limit)
             return parse_stems(parse_json(client.settings.hide_token(_text_of(document)), request), request)
 
         try:
             stems = client.get(request, read)
         except RiffusionStemsError as error:
-            raw_path = directory / f"{song_id}.stems.unknown.json"
+            raw_path = folder / f"{song_id}.stems.unknown.json"
             document.write_bytes(client.settings.hide_token(document.read_bytes()))
             document.replace(raw_path)
             raise RiffusionStemsError(f"{error} The response was kept.", raw_path=str(raw_path)) from None
         document.unlink()
         files = _save_stems(client, request, stems, Path(spool), max_bytes)
-        return [replace(file, path=file.path.replace(directory / file.path.name)) for file in files]
+        return [replace(file, path=file.path.replace(folder / file.path.name)) for file in files]
+
+
+def _spool(name: str, folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """Make a hidden folder beside the final name, because a rename is atomic only within one file system."""
+    return tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=folder)
 
 
 def _text_of(document: Path) -> str:
@@ -152,7 +146,8 @@ def _save_stems(
         check_sizes()
         with (folder / f"{number}.stem").open("x+b") as file:
             if stem.url is not None:
-                saved = _fetch_audio(client, replace(request, location=stem.url), file, None, max_bytes)
+                at_url = replace(request, location=stem.url)
+                saved = client.get(at_url, lambda response: _save_audio(response, request, file, None, max_bytes))
             else:
                 saved = _save_encoded(stem, request, file)
         sizes.append(saved.size)
@@ -171,18 +166,11 @@ def _save_stems(
             raise
 
 
-def _fetch_audio(
-    client: UseapiClient, request: Request, file: BinaryIO, expected: formats.AudioFormat | None, max_bytes: int
-) -> DownloadedFile:
-    """Fetch audio from a URL that came from a response."""
-    return client.get(request, lambda response: _save_audio(response, request, file, expected, max_bytes))
-
-
 def _save_audio(
-    response: Response, request: Request, file: BinaryIO, expected: formats.AudioFormat | None, max_bytes: int
+    response: Response, request: Request, file: BinaryIO, expected: AudioFormat | None, max_bytes: int
 ) -> DownloadedFile:
-    head = response.head(formats.HEAD_BYTES)
-    found = formats.detect(head)
+    head = response.head(HEAD_BYTES)
+    found = detect(head)
     if found is None or (expected and not expected.matches(head)):
         wanted = expected.extension if expected else "audio"
         # Quote error_body(), not head: head can end inside an echoed token, and half a token is not recognised.
@@ -200,21 +188,21 @@ def _save_encoded(stem: Stem, request: Request, file: BinaryIO) -> DownloadedFil
         content = stem.decode()
     except ValueError as error:
         raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is damaged: {error}") from None
-    found = formats.detect(content[: formats.HEAD_BYTES])
+    found = detect(content[:HEAD_BYTES])
     if found is None:
         raise RiffusionDownloadError(f"{request}: stem {stem.name!r} is no audio")
     file.write(content)
     return _whole_file(request, file, hashlib.sha256(content).hexdigest(), found)
 
 
-def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: formats.AudioFormat) -> DownloadedFile:
+def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: AudioFormat) -> DownloadedFile:
     """Check that audio is as long as it declares to be, and bring its bytes to the disk."""
 
     def read_at(offset: int, length: int) -> bytes:
         file.seek(offset)
         return file.read(length)
 
-    declared, size = formats.declared_size(read_at), file.seek(0, os.SEEK_END)
+    declared, size = declared_size(read_at), file.seek(0, os.SEEK_END)
     if size < declared:
         raise RiffusionDownloadError(
             f"{request}: the audio says it has {declared} bytes, and {size} arrived", transient=True
@@ -223,17 +211,3 @@ def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: for
     file.flush()
     os.fsync(file.fileno())
     return DownloadedFile(Path(file.name), size, sha256, audio_format)
-
-
-def _is_json(head: bytes) -> bool:
-    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
-
-
-@contextmanager
-def _removed_at_the_end(unfinished: Path) -> Iterator[BinaryIO]:
-    """Open a new file, and remove it afterwards unless it was renamed."""
-    try:
-        with unfinished.open("x+b") as file:
-            yield file
-    finally:
-        unfinished.unlink(missing_ok=True)

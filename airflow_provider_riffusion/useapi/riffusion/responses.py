@@ -8,13 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from airflow_provider_riffusion.transport.request import Request
-from airflow_provider_riffusion.useapi.errors import (
-    ERROR_KEYS,
-    error_in,
-    error_of_payload,
-    text_of_error,
-    unexpected,
-)
+from airflow_provider_riffusion.useapi.errors import ERROR_KEYS, error_in, error_of_payload, text_of_error, unexpected
 from airflow_provider_riffusion.useapi.models import Account, Job, Slots, Song, SongState
 from airflow_provider_riffusion.useapi.prompts import is_song_id
 
@@ -129,12 +123,9 @@ def parse_created(payload: object, request: Request) -> list[str]:
     :raises RiffusionApiError: the payload is an error
     :raises RiffusionModerationError: the prompt was moderated
     """
-    entries: object = None
-    if isinstance(payload, dict):
-        entries = next((payload[key] for key in ("jobs", "songs") if isinstance(payload.get(key), list)), None)
-    elif isinstance(payload, list):
-        entries = payload
-    found = [_handle_of(entry, "id", "job_id") for entry in entries] if isinstance(entries, list) else []
+    lists = [payload.get("jobs"), payload.get("songs")] if isinstance(payload, dict) else [payload]
+    entries: list[object] = next((entries for entries in lists if isinstance(entries, list)), [])
+    found = [_handle_of(entry, "id", "job_id") for entry in entries]
     if not any(found):
         found = [_handle_of(payload, "job_id", "id")]
     handles = list(dict.fromkeys(handle for handle in found if handle))
