@@ -174,7 +174,14 @@ def run(deployment: Deployment, canary: Canary, report: Report) -> None:
         moving = {None, "scheduled", "queued", "running", "restarting"}
         return len(states) == deferrable and not any(state in moving for (state,) in states)
 
+    def are_known() -> bool:
+        """Whether the scheduler knows that each worker of a deferrable task has ended."""
+        events = r"Received executor event with state (?:success|failed) for .*(task_id='(?:control_)?deferrable'.*?)\)"
+        return len(set(re.findall(events, deployment.output("scheduler")))) == deferrable
+
     deployment.wait_until(are_settled, _SECONDS, "the deferrable tasks to wait")
+    # Airflow fails a task that its trigger resumes before the scheduler has heard that the worker ended.
+    deployment.wait_until(are_known, _SECONDS, "the scheduler to hear from the deferrable tasks")
     _copy_database(deployment, "waiting")
     canary.let_songs_finish()
     deployment.wait_for_run("canary", _SECONDS)
