@@ -22,6 +22,8 @@ STORES ?= local,s3,azure,gcs,sftp
 KILLS ?= 50
 # How many downloads the soak makes, at most Airflow's max_map_length of 1024.
 SONGS ?= 500
+# How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
+FAULTS ?=
 # Four test processes keep two cores busy, because many tests wait for a server.
 WORKERS ?= 4
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
@@ -55,8 +57,8 @@ reliability: $(VENV)/.installed-test  ## Run every fault and every end of a crea
 	$(BIN)/python -m tests.programs.fault_matrix
 	$(BIN)/python -m tests.programs.create_table
 
-soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token.
-	$(BIN)/python -m tests.programs.soak --songs $(SONGS)
+soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token after FAULTS kinds of faults.
+	$(BIN)/python -m tests.programs.soak --songs $(SONGS) $(if $(FAULTS),--faults $(FAULTS))
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
 	$(BIN)/python -m tests.programs.benchmarks

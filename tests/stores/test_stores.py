@@ -260,8 +260,10 @@ def test_an_upload_that_is_aborted_leaves_nothing_partial(
         signal.signal(signal.SIGUSR1, previous)
     assert strikes == 1
     assert bucket.unfinished() == []
-    # The strike may come when the last part has been sent.
-    assert bucket.objects(prefix) in ({}, whole(emulator, song_id, "wav"))
+    left = bucket.objects(prefix)
+    # Azure commits an upload in a request of its own, which can be on its way already when the strike comes.
+    is_late = bucket.name == "azure" and way == "execution_timeout" and left
+    assert left == (whole(emulator, song_id, "wav") if is_late else {})
     assert left_in_spools() == []
 
 

@@ -80,7 +80,7 @@ def test_the_hook_downloads_stems_all_or_none(emulator: Emulator, song_id: str, 
 
 def test_the_hook_refuses_what_it_cannot_download(song_id: str, tmp_path: Path, emulator: Emulator) -> None:
     with pytest.raises(errors.RiffusionConfigurationError, match="download_format"):
-        RiffusionHook().download(song_id, "stems", tmp_path / "x")  # type: ignore[arg-type]
+        RiffusionHook().download(song_id, "stems", tmp_path / "x")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(errors.RiffusionConfigurationError, match="song_id"):
         RiffusionHook().download("../x", "mp3", tmp_path / "x")
     assert emulator.requests == []

@@ -27,6 +27,7 @@ from tests.programs.fault_matrix.world import OTHER_SONG, SONG, World
 from tests.support.task_state_store import Store
 
 try:
+    # Missing or untyped, by the version of Airflow.
     from airflow.sdk.exceptions import AirflowRescheduleException  # type: ignore[attr-defined, unused-ignore]
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowRescheduleException

@@ -32,14 +32,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.programs.soak", description=__doc__)
     parser.add_argument("--songs", type=int, default=500, help="downloads of the soak, at most 1024 (%(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="which faults come when (random)")
+    parser.add_argument(
+        "--faults",
+        type=int,
+        default=canary.COUNT,
+        help="kinds of faults, by chance, that the canary meets (%(default)s)",
+    )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
     start = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="riffusion-soak-")).resolve()
     report = Report()
-    print(f"Soak with --songs {arguments.songs} --seed {arguments.seed}; logs and files are in {home}")
+    options = f"--songs {arguments.songs} --faults {arguments.faults} --seed {arguments.seed}"
+    print(f"Soak with {options}; logs and files are in {home}")
     try:
-        run(home, arguments.songs, arguments.seed, report)
+        run(home, arguments.songs, arguments.faults, arguments.seed, report)
     except BrokenRunError as error:
         report.check("the run", False, error)
     except KeyboardInterrupt:
@@ -53,11 +60,11 @@ def main() -> int:
     return 0
 
 
-def run(home: Path, songs: int, seed: int, report: Report) -> None:
+def run(home: Path, songs: int, faults: int, seed: int, report: Report) -> None:
     """Run soak, canary and search."""
     plan = make_plan(songs, seed)
     token, control = f"user:1234-{secrets.token_hex(16)}", f"control:1234-{secrets.token_hex(16)}"
-    hunted = canary.Canary(token, control)
+    hunted = canary.Canary(token, control, sorted(random.Random(seed).sample(range(canary.COUNT), faults)))
     storage = home / "storage"
     with ExitStack() as stack:
         emulator = stack.enter_context(Emulator(token=token, songs=[]))

@@ -8,7 +8,7 @@ import shutil
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
@@ -67,6 +67,10 @@ def _faults(token: str, url: str = "") -> list[dict[str, Any]]:
     return faults
 
 
+#: How many kinds of faults there are.
+COUNT = len(_faults(""))
+
+
 @dataclass
 class Canary:
     """
@@ -74,10 +78,12 @@ class Canary:
 
     :param token: the token that must show nowhere
     :param control: a value that must be found, to show that the search finds
+    :param numbers: which of all kinds of faults
     """
 
     token: str
     control: str
+    numbers: Sequence[int]
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
     cases: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     _emulators: list[Emulator] = field(default_factory=list)
@@ -89,8 +95,7 @@ class Canary:
 
     def start(self, stack: ExitStack) -> None:
         """Start the servers; the stack stops them."""
-        count = len(_faults(self.token))
-        for number, times, group in product(range(count), (_LASTING, 1), _GROUPS):
+        for number, times, group in product(self.numbers, (_LASTING, 1), _GROUPS):
             # A create is sent once, whatever happens.
             operations = [operation for operation in group if (operation, times) != ("create", 1)]
             name = f"fault-{number}-{'once' if times == 1 else 'lasting'}-{group[-1]}"
@@ -151,7 +156,9 @@ class Canary:
 def run(deployment: Deployment, canary: Canary, report: Report) -> None:
     """Run the DAG ``canary``, and copy the database while its deferred tasks wait."""
     count = sum(map(len, canary.cases.values()))
-    report.title(f"Canary: {count} tasks against {len(_faults(''))} faults, lasting and once, at logging level DEBUG")
+    report.title(
+        f"Canary: {count} tasks against {len(canary.numbers)} faults, lasting and once, at logging level DEBUG"
+    )
     start = time.monotonic()
     deployment.call("POST", "variables", {"key": "control", "value": canary.control})
     deployment.trigger("canary", canary.control_id)
@@ -167,7 +174,14 @@ def run(deployment: Deployment, canary: Canary, report: Report) -> None:
         moving = {None, "scheduled", "queued", "running", "restarting"}
         return len(states) == deferrable and not any(state in moving for (state,) in states)
 
+    def are_known() -> bool:
+        """Whether the scheduler knows that each worker of a deferrable task has ended."""
+        events = r"Received executor event with state (?:success|failed) for .*(task_id='(?:control_)?deferrable'.*?)\)"
+        return len(set(re.findall(events, deployment.output("scheduler")))) == deferrable
+
     deployment.wait_until(are_settled, _SECONDS, "the deferrable tasks to wait")
+    # Airflow fails a task that its trigger resumes before the scheduler has heard that the worker ended.
+    deployment.wait_until(are_known, _SECONDS, "the scheduler to hear from the deferrable tasks")
     _copy_database(deployment, "waiting")
     canary.let_songs_finish()
     deployment.wait_for_run("canary", _SECONDS)

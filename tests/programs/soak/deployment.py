@@ -102,6 +102,10 @@ class Deployment:
         with closing(sqlite3.connect(self.database, timeout=30)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
 
+    def output(self, name: str) -> str:
+        """Return what one of the processes has printed."""
+        return (self.logs / f"{name}.out").read_text(errors="replace")
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the public REST API."""
         if self._login is None:
