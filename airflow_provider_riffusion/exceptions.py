@@ -29,8 +29,6 @@ A class with a star is also an ``AirflowFailException``: Airflow fails the task 
 because the same request cannot succeed. For the other classes the task's retries apply.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,9 +44,12 @@ class RiffusionError(RuntimeError):
     :param retry_after: seconds to wait before the next request, if the response has a Retry-After header
     """
 
-    def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
+    transient: bool = False
+    retry_after: float | None = None
+
+    def __init__(self, message: str, **fields: Any) -> None:
         super().__init__(message)
-        self.transient, self.retry_after = transient, retry_after
+        vars(self).update(fields)
 
 
 class RiffusionConfigurationError(RiffusionError, ValueError, AirflowFailException):
@@ -64,9 +65,7 @@ class RiffusionConnectionError(RiffusionError):
     :param transient: see :class:`RiffusionError`
     """
 
-    def __init__(self, message: str, *, may_have_arrived: bool = True, transient: bool = False) -> None:
-        super().__init__(message, transient=transient)
-        self.may_have_arrived = may_have_arrived
+    may_have_arrived: bool = True
 
 
 class RiffusionApiError(RiffusionError):
@@ -82,21 +81,11 @@ class RiffusionApiError(RiffusionError):
     :param transient: see :class:`RiffusionError`
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        http_status: int | None = None,
-        code: int | str | None = None,
-        api_message: str = "",
-        request: str = "",
-        retry_after: float | None = None,
-        transient: bool = False,
-    ) -> None:
-        super().__init__(message, transient=transient, retry_after=retry_after)
-        # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
-        self.http_status, self.code = http_status, code
-        self.api_message, self.request = api_message, request
+    # The name is not `status_code`, because AirflowException has a class attribute of that name that is always 500.
+    http_status: int | None = None
+    code: int | str | None = None
+    api_message: str = ""
+    request: str = ""
 
 
 class RiffusionBadRequestError(RiffusionApiError):
@@ -155,9 +144,7 @@ class RiffusionStemsError(RiffusionError, AirflowFailException):
     :param raw_path: path of the file that keeps the document
     """
 
-    def __init__(self, message: str, *, raw_path: str | None = None) -> None:
-        super().__init__(message)
-        self.raw_path = raw_path
+    raw_path: str | None = None
 
 
 class RiffusionFileExistsError(RiffusionError, AirflowFailException):
@@ -177,9 +164,8 @@ class RiffusionTimeoutError(RiffusionError):
     :param is_running: whether the API showed a song that still runs
     """
 
-    def __init__(self, message: str, *, usable: Sequence[Any] = (), is_running: bool = False) -> None:
-        super().__init__(message)
-        self.usable, self.is_running = usable, is_running
+    usable: Sequence[Any] = ()
+    is_running: bool = False
 
 
 class RiffusionCreateUncertainError(RiffusionError, AirflowFailException):

@@ -1,7 +1,5 @@
 """Describe this provider to Airflow, which reads this without importing any other part of the package."""
 
-from __future__ import annotations
-
 from typing import Any
 
 _VENDORS_PAGE = "https://useapi.net/docs/api-riffusion-v1"

@@ -1,7 +1,6 @@
 """Check a value, or raise the one error that names the parameter, its value and the remedy."""
 
-from __future__ import annotations
-
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,6 +96,12 @@ def is_line(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 1024 and value.isprintable()
 
 
+def is_file_name(value: object) -> bool:
+    """Return whether a value is one name of a file or folder, without slashes, of at most 255 bytes."""
+    is_name = is_line(value) and value not in (".", "..") and set(str(value)).isdisjoint("/\\")
+    return is_name and len(os.fsencode(str(value))) <= 255
+
+
 def text(value: object) -> str:
     """Return text, also of a number, which is what native rendering makes of digits; raises TypeError or ValueError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -135,6 +140,7 @@ def _time(value: Any) -> datetime:
 
 
 TEXT = rule(lambda value: value.strip() != "", "use text that is not empty")
+FILE_NAME = rule(is_file_name, "use one name without slashes, of at most 255 bytes")
 BOOLEAN = Rule(boolean, "use True or False")
 SECONDS = Rule(positive, "use seconds above 0, or a timedelta")
 TIME = Rule(_time, "use a datetime or ISO 8601 such as 2025-04-01T00:00:00Z")

@@ -1,7 +1,5 @@
 """Make other people's text safe for a message."""
 
-from __future__ import annotations
-
 
 def printable(text: str, length: int) -> str:
     """Cut a text, and replace what could break a log's lines, steer a terminal, or not be encoded."""

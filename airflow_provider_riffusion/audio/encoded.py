@@ -1,7 +1,5 @@
 """Audio that comes as text: base64 and ``data:`` URIs, without I/O."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes

@@ -4,8 +4,6 @@ Read an audio file's format, and the size that it declares, from its first bytes
 No Python library and no player notices that the second half of an mp3 or wav is missing; these headers show it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,7 +51,6 @@ WAV = AudioFormat("wav", "audio/wav", lambda head: head.startswith(b"RIFF") and 
 M4A = AudioFormat("m4a", "audio/mp4", lambda head: head[4:8] == b"ftyp")
 FLAC = AudioFormat("flac", "audio/flac", lambda head: head.startswith(b"fLaC"))
 OGG = AudioFormat("ogg", "audio/ogg", lambda head: head.startswith(b"OggS"))
-_ALL = (MP3, WAV, M4A, FLAC, OGG)
 
 
 def detect(head: bytes) -> AudioFormat | None:
@@ -63,7 +60,7 @@ def detect(head: bytes) -> AudioFormat | None:
     :param head: at least its first :data:`HEAD_BYTES` bytes
     :return: None when it is no audio that this provider knows
     """
-    return next((kind for kind in _ALL if kind.matches(head)), None)
+    return next((kind for kind in (MP3, WAV, M4A, FLAC, OGG) if kind.matches(head)), None)
 
 
 def declared_size(read_at: Callable[[int, int], bytes]) -> int:

@@ -1,24 +1,22 @@
 """Read an Airflow connection of type ``riffusion`` into checked settings."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
-from typing import Any
+from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 from airflow.sdk import Connection
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.get_provider_info import EXTRAS
-from airflow_provider_riffusion.parameters import Rule, boolean, is_line, positive, text, wrong
+from airflow_provider_riffusion.parameters import Rule, boolean, is_line, positive, rule, text, wrong
 from airflow_provider_riffusion.safe_text import printable, shown_value
 from airflow_provider_riffusion.transport.settings import TransportSettings
+from airflow_provider_riffusion.transport.urls import is_this_machine
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ class ConnectionSettings(TransportSettings):
     warning: str = ""
 
     @classmethod
-    def of(cls, connection: Connection) -> ConnectionSettings:
+    def of(cls, connection: Connection) -> Self:
         """
         Read an Airflow connection, written as URI, as JSON or in the form.
 
@@ -90,7 +88,8 @@ class _Reader:
 
     def checked(self, name: str) -> Any:
         value = self.extras.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        value = value.strip() if isinstance(value, str) else value
+        if value is None or value == "":
             return None
         shown = (lambda _: "(hidden)") if name in ("proxies", "headers") else self._shown
         return _RULES[name].check(f"Connection {self.connection.conn_id!r}: extra {name}", value, shown)
@@ -104,33 +103,20 @@ class _Reader:
         return "(hidden)" if settings.holds_secret(str(value)) else shown_value(value)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        raise TypeError
-    return text(value).strip()
-
-
-def _line(value: Any) -> str:
-    found = _text(value)
-    if not is_line(found):
-        raise ValueError
-    return found
-
-
 def _boolean(value: Any) -> bool:
     # People write 1 and 0 in JSON and in a URI, where every value is text.
-    return boolean({"1": True, "0": False}.get(str(value).strip(), value))
+    return boolean({"1": True, "0": False}.get(str(value), value))
 
 
 def _boolean_or_path(value: Any) -> bool | str:
-    if not isinstance(value, str) or value.strip().lower() in ("true", "1", "false", "0"):
+    if not isinstance(value, str) or value.lower() in ("true", "1", "false", "0"):
         return _boolean(value)
     return _path(value)
 
 
 def _parsed(value: Any, opening: str) -> Any:
     """Parse JSON that is written as text, in a URI or in the form."""
-    return json.loads(value) if isinstance(value, str) and value.strip().startswith(opening) else value
+    return json.loads(value) if isinstance(value, str) and value.startswith(opening) else value
 
 
 def _path(value: Any) -> str:
@@ -157,17 +143,18 @@ def _proxies(value: Any) -> dict[str, str]:
 
 
 def _headers(value: Any) -> dict[str, str]:
-    headers = {name: _line(content) for name, content in dict(_parsed(value, "{")).items()}
+    headers = {name: _LINE.convert(text(content).strip()) for name, content in dict(_parsed(value, "{")).items()}
     if not all(_HEADER_NAME.fullmatch(name) and content.isascii() for name, content in headers.items()):
         raise ValueError
     return headers
 
 
+_LINE = rule(is_line, "it must be one line of text")
 _POSITIVE = Rule(positive, "it must be a number above 0")
 #: By the name of the extra, which is that of the setting.
 _RULES = {
-    "user_id": Rule(_line, "it must be one line of text"),
-    "storage_path": Rule(_text, "it must be text"),
+    "user_id": _LINE,
+    "storage_path": Rule(text, "it must be text"),
     **dict.fromkeys(("timeout", "low_speed_limit", "low_speed_time"), _POSITIVE),
     "verify": Rule(_boolean_or_path, "it must be true, false or the path of a CA bundle that exists"),
     "allow_http": Rule(_boolean, "it must be true or false"),
@@ -175,14 +162,6 @@ _RULES = {
     "cert": Rule(_certificate, "it must be the path of a client certificate, or the list of its path and its key's"),
     "headers": Rule(_headers, "it must be an object of names and values, without Authorization, which the token takes"),
 }
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or literal address is this machine itself, without asking a name server."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _base_url(reader: _Reader) -> str:
@@ -194,7 +173,7 @@ def _base_url(reader: _Reader) -> str:
     if schema and schema != url.scheme:
         raise reader.wrong("schema", connection.schema, f"the host says {url.scheme}; leave one of them out")
     host = url.hostname or ""
-    if url.scheme == "http" and not is_loopback(host) and not reader.checked("allow_http"):
+    if url.scheme == "http" and not is_this_machine(host) and not reader.checked("allow_http"):
         remedy = 'plain http would send the token unencrypted; use https, or set the extra "allow_http"'
         raise reader.wrong("host", connection.host, remedy)
     port = _port(reader, url)
@@ -224,10 +203,9 @@ def _host_url(reader: _Reader, schema: str) -> SplitResult:
 
 def _port(reader: _Reader, url: SplitResult) -> int | None:
     # Airflow's form stores 0 for an empty port.
-    stored = int(reader.connection.port) if reader.connection.port else None
-    if url.port is not None and stored is not None and url.port != stored:
+    stored = int(reader.connection.port or 0)
+    if url.port and stored not in (0, url.port):
         raise reader.wrong("port", stored, f"the host names port {url.port}; leave one of them out")
-    port = url.port or stored
-    if port is not None and not 0 < port < 65536:
-        raise reader.wrong("port", port, "it must be a number from 1 to 65535")
-    return port
+    if not 0 <= stored < 65536:
+        raise reader.wrong("port", stored, "it must be a number from 1 to 65535")
+    return url.port or stored or None

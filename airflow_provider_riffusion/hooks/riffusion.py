@@ -1,25 +1,19 @@
 """The hook: from an Airflow connection to songs and files."""
 
-from __future__ import annotations
-
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_riffusion.exceptions import (
-    RiffusionConfigurationError,
-    RiffusionError,
-    RiffusionNotFoundError,
-    RiffusionNotReadyError,
-)
+from airflow_provider_riffusion import exceptions
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
 from airflow_provider_riffusion.get_provider_info import get_provider_info
 from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 from airflow_provider_riffusion.parameters import one_of
@@ -28,8 +22,8 @@ from airflow_provider_riffusion.transport.retry import ATTEMPTS
 from airflow_provider_riffusion.useapi.client import UseapiClient
 from airflow_provider_riffusion.useapi.download import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.useapi.errors import ACCOUNTS_PAGE, broken_accounts_error
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, Account, AudioFormatName, Job, Slots, Song
-from airflow_provider_riffusion.useapi.prompts import STEMS, ComposeParameters, Prompt, PromptParameters
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, Account, AudioFormatName, Job, Song
+from airflow_provider_riffusion.useapi.prompts import STEMS
 from airflow_provider_riffusion.useapi.riffusion import requests, responses
 from airflow_provider_riffusion.useapi.riffusion.stems import parse_stems
 
@@ -69,8 +63,7 @@ class RiffusionHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return how the connection form looks on Airflow 3.1; later versions read the provider info alone."""
-        connection_type: dict[str, Any] = get_provider_info()["connection-types"][0]
-        behaviour: dict[str, list[str] | dict[str, str]] = connection_type["ui-field-behaviour"]
+        behaviour: dict[str, Any] = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
         return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     @cached_property
@@ -81,8 +74,7 @@ class RiffusionHook(BaseHook):
         except AirflowNotFoundException:
             # No retry makes a connection, so this error is one that ends the task at once.
             raise RiffusionConfigurationError(
-                f"There is no Airflow connection {self.riffusion_conn_id!r}.\n"
-                "Add it, with the type riffusion, or correct riffusion_conn_id; then clear the failed tasks."
+                f"There is no Airflow connection {self.riffusion_conn_id!r}.\nAdd it, or correct riffusion_conn_id."
             ) from None
         settings = ConnectionSettings.of(connection)
         # Airflow masks the password, which is only a part of a token that came as login:password.
@@ -155,7 +147,7 @@ class RiffusionHook(BaseHook):
         """
         try:
             return self._client.get_json(requests.accounts_request(), responses.parse_accounts, attempts=attempts)
-        except RiffusionNotFoundError:
+        except exceptions.RiffusionNotFoundError:
             # The API answers 404 when there is no account.
             return []
 
@@ -195,7 +187,7 @@ class RiffusionHook(BaseHook):
     def _find_songs(self, handle: str, user_id: str | None) -> list[Song]:
         try:
             return self.get_songs(handle, user_id=user_id, attempts=1)
-        except (RiffusionNotFoundError, RiffusionNotReadyError):
+        except (exceptions.RiffusionNotFoundError, exceptions.RiffusionNotReadyError):
             return []
 
     def abort(self) -> None:
@@ -215,35 +207,24 @@ class RiffusionHook(BaseHook):
         finally:
             timer.cancel()
 
-    def create_prompt(self, prompt: str, **parameters: Unpack[PromptParameters]) -> list[str]:
+    def create_request(self, parameters: Mapping[str, object]) -> Request:
         """
-        Start songs from one prompt. The request is sent once, whatever happens.
+        Return the create request for one prompt, or for a composition; nothing is sent.
 
-        :param prompt: what to play
-        :param parameters: see :class:`PromptParameters`
-        :return: handles that the response named, song or job ids; none when its shape is unknown
-        :raises RiffusionModerationError: the prompt was moderated
+        :param parameters: those of :class:`RiffusionCreatePromptOperator` or, with ``prompts``, of
+            :class:`RiffusionCreateComposeOperator` that describe the song; without ``user_id`` the connection's is used
+        :raises RiffusionConfigurationError: a parameter is wrong or unknown; the message names it
         """
-        user_id = self._user_id(parameters.get("user_id"))
-        return self.create(requests.prompt_request({"prompt": prompt, **parameters, "user_id": user_id}))
-
-    def create_compose(self, prompts: Sequence[Prompt], **parameters: Unpack[ComposeParameters]) -> list[str]:
-        """
-        Start songs from one to three prompts and lyrics. The request is sent once, whatever happens.
-
-        :param prompts: the prompts
-        :param parameters: see :class:`ComposeParameters`
-        :return: handles that the response named, song or job ids; none when its shape is unknown
-        :raises RiffusionModerationError: a prompt or the lyrics were moderated
-        """
-        user_id = self._user_id(parameters.get("user_id"))
-        return self.create(requests.compose_request({"prompts": prompts, **parameters, "user_id": user_id}))
+        user_id: Any = parameters.get("user_id")
+        return requests.create_request({**parameters, "user_id": self._user_id(user_id)})
 
     def create(self, request: Request) -> list[str]:
         """
-        Send a create request, once; see :meth:`create_prompt`.
+        Send a create request, once, whatever happens.
 
-        :param request: the request
+        :param request: as :meth:`create_request` returns it
+        :return: handles that the response named, song or job ids; none when its shape is unknown
+        :raises RiffusionModerationError: a prompt or the lyrics were moderated
         """
         return self._client.send_json(request, responses.parse_created)
 
@@ -293,10 +274,6 @@ class RiffusionHook(BaseHook):
         :param attempts: how often the request is sent at most
         """
         return self._client.get_json(requests.scheduler_request(), responses.parse_jobs, attempts=attempts)
-
-    def get_available(self) -> list[Slots]:
-        """List the slots for generations, of all accounts."""
-        return self._client.get_json(requests.available_request(), responses.parse_available)
 
     def delete_job(self, job_id: str, *, timeout: float | None = None) -> bool:
         """

@@ -1,16 +1,11 @@
 """Links from a task in Airflow's UI."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, Context
 
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
-
-    from airflow_provider_riffusion.useapi.models import SongSummary
+from airflow_provider_riffusion.useapi.models import SongSummary
 
 
 class RiffusionSongLink(BaseOperatorLink):
@@ -27,7 +22,7 @@ class RiffusionSongLink(BaseOperatorLink):
     def __init__(self, url: str = "") -> None:
         self.url = url
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+    def get_link(self, operator: BaseOperator, *, ti_key: object) -> str:
         """Return the song's page, without looking for an XCom: Airflow logs an error for one that is missing."""
         return self.url
 

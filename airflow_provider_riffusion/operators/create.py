@@ -8,22 +8,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import Context
+
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import SECONDS, Rules
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
-from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
-from airflow_provider_riffusion.tasks.events import songs_of_event
-from airflow_provider_riffusion.tasks.task_state import TaskState
-from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS
-from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES
-from airflow_provider_riffusion.useapi.riffusion.requests import create_request
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES, Prompt
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_riffusion.tasks.create_once import CreateOnce
     from airflow_provider_riffusion.transport.request import Request
     from airflow_provider_riffusion.useapi.models import SongSummary
-    from airflow_provider_riffusion.useapi.prompts import Prompt
 
 #: Parameters that are no part of the request, or take their default from the connection.
 _WAIT_RULES: Rules = {"poll_interval": SECONDS, "timeout": SECONDS, **ACCOUNT_RULES}
@@ -93,6 +88,8 @@ class _CreateOperator(RiffusionOperator):
         :param event: the trigger's
         :param saved: the create request, for an Airflow that keeps no state
         """
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+
         create = self._create_of(context, saved)
         with create.judged():
             songs = create.settled(partial(songs_of_event, event))
@@ -106,6 +103,9 @@ class _CreateOperator(RiffusionOperator):
             self._create_once.kill()
 
     def _create_of(self, context: Context, saved: object = None) -> CreateOnce:
+        from airflow_provider_riffusion.tasks.create_once import CreateOnce, instance_of
+        from airflow_provider_riffusion.tasks.task_state import TaskState
+
         create = self._create_once = CreateOnce(
             hook=self.hook,
             state=TaskState(context, self.retries, saved),
@@ -120,14 +120,15 @@ class _CreateOperator(RiffusionOperator):
 
     def _request(self, reply_ref: str) -> Request:
         values = {name: getattr(self, name) for name in self.parameter_rules if name not in _WAIT_RULES}
-        user_id = self.user_id or self.hook.settings.user_id
-        return create_request({**values, "user_id": user_id, "reply_ref": reply_ref})
+        return self.hook.create_request({**values, "user_id": self.user_id, "reply_ref": reply_ref})
 
     def _sleep_or_defer(self, create: CreateOnce, until: float, seconds: float) -> None:
         if not self.deferrable:
             create.sleep(seconds)
             return
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS
 
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
         timeout = timedelta(seconds=seconds + TRIGGERER_GRACE_SECONDS)

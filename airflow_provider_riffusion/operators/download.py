@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
-from airflow_provider_riffusion.parameters import Rule, Rules, is_line, one_of, optional, rule, text, whole_number
+from airflow_provider_riffusion.parameters import FILE_NAME, Rule, Rules, one_of, optional, text, whole_number
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.storage.storage import Storage
 
 IF_EXISTS = ("replace", "skip", "fail")
+_MANIFEST_TYPE = "application/json"
 
 
 def _storage_path(value: Any) -> str:
@@ -30,11 +31,6 @@ def _storage_path(value: Any) -> str:
     path = str(value) if isinstance(value, os.PathLike) or hasattr(value, "joinpath") else text(value)
     StorageLocation.of(path)
     return path
-
-
-def _is_file_name(value: str) -> bool:
-    is_name = is_line(value) and value not in (".", "..") and set(value).isdisjoint("/\\")
-    return is_name and len(os.fsencode(value)) <= 255
 
 
 class DownloadResult(TypedDict):
@@ -87,8 +83,8 @@ class RiffusionDownloadOperator(RiffusionOperator):
         "song_id": SONG_ID,
         "download_format": one_of(DOWNLOAD_FORMATS),
         "storage_path": optional(Rule(_storage_path, "give a folder, a URL or a path object")),
-        "storage_conn_id": optional(rule(is_line, "use the id of an Airflow connection")),
-        "file_name": optional(rule(_is_file_name, "use one name without slashes, of at most 255 bytes")),
+        "storage_conn_id": optional(ACCOUNT_RULES["riffusion_conn_id"]),
+        "file_name": optional(FILE_NAME),
         "if_exists": one_of(IF_EXISTS),
         "max_bytes": whole_number(1, 10**30, "use a number of bytes above 0"),
         **ACCOUNT_RULES,
@@ -154,7 +150,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         )
         storage.publish(file.path, name)
         register_outputs(self, [storage.uri(name)])
-        return self._result(storage, name, file.size, file.sha256, file.content_type, ())
+        return self._result(storage, name, file.sha256, file.content_type, file.size, ())
 
     def _download_stems(self, storage: Storage, spool: Spool, name: str) -> DownloadResult:
         try:
@@ -170,7 +166,7 @@ class RiffusionDownloadOperator(RiffusionOperator):
         files = [StemFile(name=stem.name, path=stem.path.name, size=stem.size, sha256=stem.sha256) for stem in stems]
         sha256 = publish_set(storage, name, spool.path, files, {"song_id": self.song_id})
         register_outputs(self, [storage.uri(name, path) for path in (*(file["path"] for file in files), MANIFEST)])
-        return self._stems_result(storage, name, files, sha256)
+        return self._result(storage, name, sha256, _MANIFEST_TYPE, 0, files)
 
     def _found(self, storage: Storage, name: str, *, is_stems: bool) -> DownloadResult | None:
         """Decide by ``if_exists`` what to do about an existing file; None means to download."""
@@ -185,34 +181,27 @@ class RiffusionDownloadOperator(RiffusionOperator):
         if is_stems:
             if (files := read_manifest(storage, name)) is None:
                 return None
-            result = self._stems_result(storage, name, files, sha256=None)
+            result = self._result(storage, name, None, _MANIFEST_TYPE, 0, files)
         else:
-            result = self._result(storage, name, size, None, AUDIO_FORMATS[self.download_format].content_type, ())
+            result = self._result(storage, name, None, AUDIO_FORMATS[self.download_format].content_type, size, ())
         what = "Skipped %s, %s bytes: the file of song %s exists already"
         self.log.info(what, path, result["size"], self.song_id)
         return result
 
-    def _stems_result(
-        self, storage: Storage, name: str, files: Sequence[StemFile], sha256: str | None
-    ) -> DownloadResult:
-        listed = [StemFile({**file, "path": storage.path(name, file["path"])}) for file in files]
-        size = sum(file["size"] for file in files)
-        return self._result(storage, name, size, sha256, "application/json", listed)
-
     def _result(
-        self, storage: Storage, name: str, size: int, sha256: str | None, content_type: str, files: Sequence[StemFile]
+        self, storage: Storage, name: str, sha256: str | None, content_type: str, size: int, files: Sequence[StemFile]
     ) -> DownloadResult:
         return DownloadResult(
             song_id=self.song_id,
             download_format=self.download_format,
             path=storage.path(name),
             storage_conn_id=storage.conn_id,
-            size=size,
+            size=size + sum(file["size"] for file in files),
             sha256=sha256,
             content_type=content_type,
             # The digest of a file that was not downloaded is unknown.
             skipped=sha256 is None,
-            files=list(files),
+            files=[StemFile({**file, "path": storage.path(name, file["path"])}) for file in files],
         )
 
     def _open_storage(self) -> Storage:

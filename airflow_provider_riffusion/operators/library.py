@@ -1,21 +1,16 @@
 """List and delete the songs of a library."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
 from airflow_provider_riffusion.parameters import TIME, Rules, optional, parse_time, rule, whole_number
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.useapi.models import Song
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_riffusion.useapi.models import Song
-
 
 _COUNT = whole_number(1, 10**6, "use a number of songs above 0")
 #: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.
@@ -98,11 +93,10 @@ class RiffusionListSongsOperator(RiffusionOperator):
     def _pages(self) -> Iterator[list[Song]]:
         """Yield the songs of each page that no earlier page had."""
         seen: set[str] = set()
-        page_size = max(self.page_size, 2 * _OVERLAP)
         offset = overlap = idle = 0
         longest = 1
         while True:
-            page = self.hook.list_songs(offset=offset, limit=page_size, user_id=self.user_id)
+            page = self.hook.list_songs(offset=offset, limit=max(self.page_size, 2 * _OVERLAP), user_id=self.user_id)
             new = [song for song in page if song.id not in seen]
             longest = max(longest, len(page))
             if overlap and offset and len(new) == len(page):

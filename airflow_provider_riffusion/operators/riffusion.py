@@ -1,7 +1,5 @@
 """Operators for songs, in the module where users import them from."""
 
-from __future__ import annotations
-
 from airflow_provider_riffusion.operators.create import RiffusionCreateComposeOperator, RiffusionCreatePromptOperator
 from airflow_provider_riffusion.operators.download import DownloadResult, RiffusionDownloadOperator
 from airflow_provider_riffusion.operators.library import RiffusionDeleteSongOperator, RiffusionListSongsOperator

@@ -1,12 +1,10 @@
 """Sensors for songs and accounts."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat import sdk
 
@@ -16,12 +14,8 @@ from airflow_provider_riffusion.parameters import Rules
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
 from airflow_provider_riffusion.tasks.events import songs_of_event
 from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Wait, poll
+from airflow_provider_riffusion.useapi.models import SongSummary
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_riffusion.useapi.models import SongSummary
 
 #: Longest sleep of a rescheduled sensor before it looks whether a job shows another song.
 _MAX_CONFIRMATION_SECONDS = 10.0
@@ -32,7 +26,7 @@ class _RiffusionSensor(RiffusionOperator, sdk.BaseSensorOperator):
 
     _wait: Wait | None = None
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: sdk.Context) -> Any:
         """Poke until the timeout."""
         self.check_parameters()
         try:
@@ -78,7 +72,7 @@ class RiffusionSongSensor(_RiffusionSensor):
         self.song_id, self.deferrable = song_id, deferrable
         self.check_parameters(only_literals=True)
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: sdk.Context) -> Any:
         """Wait here or in the triggerer."""
         if not self.deferrable:
             return super().execute(context)
@@ -86,17 +80,14 @@ class RiffusionSongSensor(_RiffusionSensor):
         deadline = time.time() + self.timeout
         songs = self._found(context, partial(self._look, LOOK_SECONDS))
         if songs is None:
-            self._defer(deadline)
+            from airflow_provider_riffusion.triggers.riffusion import defer
+
+            # Airflow's silent_fail goes on after any error that is no AirflowFailException.
+            options = {"ids": [self.song_id], "poll_interval": self.poke_interval, "is_tolerant": self.silent_fail}
+            defer(self, deadline, options)
         return songs
 
-    def _defer(self, deadline: float) -> NoReturn:
-        from airflow_provider_riffusion.triggers import riffusion as triggers
-
-        # Airflow's silent_fail goes on after any error that is no AirflowFailException.
-        options = {"ids": [self.song_id], "poll_interval": self.poke_interval, "is_tolerant": self.silent_fail}
-        triggers.defer(self, deadline, options)
-
-    def poke(self, context: Context) -> sdk.PokeReturnValue:
+    def poke(self, context: sdk.Context) -> sdk.PokeReturnValue:
         """Look once."""
         songs = self._look()
         if self.reschedule and self._wait_for().unconfirmed:
@@ -110,17 +101,17 @@ class RiffusionSongSensor(_RiffusionSensor):
         wait = self._wait_for(self.song_id)
         return wait.result(poll(self.hook, wait.handles, self.user_id, seconds), time.time())
 
-    def execute_complete(self, context: Context, event: object = None) -> list[SongSummary] | None:
+    def execute_complete(self, context: sdk.Context, event: object = None) -> list[SongSummary] | None:
         """Unpack the trigger's event, and end as poking would have."""
         return self._found(context, partial(songs_of_event, event))
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: sdk.Context) -> Any:
         """Resume without the base class, whose ``never_fail`` would also skip a timeout."""
         if next_method == "execute_complete":
             return sdk.BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _found(self, context: Context, find: Callable[[], list[SongSummary] | None]) -> list[SongSummary] | None:
+    def _found(self, context: sdk.Context, find: Callable[[], list[SongSummary] | None]) -> list[SongSummary] | None:
         """Return songs, or raise what Airflow raises for an error of a poke, by ``soft_fail`` and ``never_fail``."""
         try:
             songs = find()
@@ -153,7 +144,7 @@ class RiffusionAccountSensor(_RiffusionSensor):
         self.wait_for_repair = wait_for_repair
         self.check_parameters(only_literals=True)
 
-    def poke(self, context: Context) -> bool:
+    def poke(self, context: sdk.Context) -> bool:
         """Look once."""
         wait = self._wait_for("the account")
         try:

@@ -1,15 +1,14 @@
 """Store files in a folder of this machine, or one that is mounted here."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_riffusion.storage.location import StorageLocation, wrong_path
 from airflow_provider_riffusion.storage.spool import Spool
@@ -43,16 +42,10 @@ class LocalFolder:
 
         :raises RiffusionConfigurationError: the name cannot be used, such as that of a folder
         """
-        path = self._folder.joinpath(*names)
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise wrong_path(str(path), f"it cannot be read ({error.strerror}); check path and permissions") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise wrong_path(str(path), "it exists and is not a regular file; choose another file_name")
-        return status.st_size
+        status: os.stat_result | None = self._look(Path.stat, *names)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise wrong_path(self.path(*names), "it exists and is not a regular file; choose another file_name")
+        return status and status.st_size
 
     def publish(self, spooled: Path, *names: str) -> None:
         """Give a whole local file its final name, in place of an older file."""
@@ -67,10 +60,14 @@ class LocalFolder:
 
     def read(self, *names: str) -> bytes | None:
         """Read a small file, None when there is none."""
+        found: bytes | None = self._look(Path.read_bytes, *names)
+        return found
+
+    def _look(self, look: Callable[[Path], Any], *names: str) -> Any:
         path = self._folder.joinpath(*names)
         try:
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+            return look(path)
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise wrong_path(str(path), f"it cannot be read ({error.strerror}); check path and permissions") from error

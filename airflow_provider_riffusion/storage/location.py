@@ -1,11 +1,10 @@
 """Take a storage path apart, without looking at the store."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import wrong
@@ -39,7 +38,7 @@ class StorageLocation:
     path: str
 
     @classmethod
-    def of(cls, storage_path: str, conn_id: str | None = None) -> StorageLocation:
+    def of(cls, storage_path: str, conn_id: str | None = None) -> Self:
         """
         Check a storage path, without looking at the store.
 

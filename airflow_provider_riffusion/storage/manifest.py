@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+from airflow_provider_riffusion.parameters import is_file_name
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.storage.storage import Storage
@@ -91,10 +92,9 @@ def _is_ours(file: object) -> bool:
     return (
         isinstance(file, dict)
         and file.keys() == StemFile.__annotations__.keys()
-        and all(isinstance(file[key], str) and file[key].isprintable() for key in ("name", "path", "sha256"))
-        and file["path"] == os.path.basename(file["path"])
-        and file["path"] not in ("", ".", "..", MANIFEST, _JOURNAL)
-        and len(os.fsencode(file["path"])) <= 255
+        and all(isinstance(file[key], str) and file[key].isprintable() for key in ("name", "sha256"))
+        and is_file_name(file["path"])
+        and file["path"] not in (MANIFEST, _JOURNAL)
         and type(file["size"]) is int
         and file["size"] >= 0
     )

@@ -142,11 +142,9 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     statuses = (getattr(error, "status_code", None), getattr(error, "code", None), metadata.get("HTTPStatusCode"))
-    if isinstance(error, FileNotFoundError | PermissionError | AirflowNotFoundException):
-        return True
-    if {401, 403, 404} & {status for status in statuses if isinstance(status, int)}:
-        return True
-    if isinstance(error, OSError) and str(error).startswith("Forbidden"):
+    is_forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden")
+    kinds = FileNotFoundError | PermissionError | AirflowNotFoundException
+    if is_forbidden or isinstance(error, kinds) or any(status in (401, 403, 404) for status in statuses):
         return True
     # Credentials from the machine's environment, and a server that hands them out, may be back soon.
     is_out_of_reach = conn_id is None or any(type(arg).__name__ == "TransportError" for arg in error.args)

@@ -1,13 +1,12 @@
 """Keep unfinished downloads in a private folder, and map its OSErrors to errors of this provider."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStorageError
 from airflow_provider_riffusion.storage.location import wrong_path
@@ -44,7 +43,7 @@ class Spool:
         except OSError as error:
             raise _error_of(name, folder, error) from error
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:

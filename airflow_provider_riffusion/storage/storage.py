@@ -1,7 +1,5 @@
 """Open the storage that a path names: what is at a final path is a whole file, or the old one, or nothing."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 from airflow_provider_riffusion.storage.local_folder import LocalFolder

@@ -77,7 +77,5 @@ def is_template(value: object) -> bool:
     if isinstance(value, str):
         return any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, Mapping):
-        return any(map(is_template, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(is_template, value))
-    return hasattr(value, "iter_references")
+        value = list(value.values())
+    return any(map(is_template, value)) if isinstance(value, list | tuple) else hasattr(value, "iter_references")

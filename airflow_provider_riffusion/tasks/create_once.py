@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
@@ -314,8 +314,7 @@ class CreateOnce:
                 return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
-        at = None if sent_at is None else datetime.fromtimestamp(sent_at).astimezone().isoformat(timespec="seconds")
-        moment = f", sent at {at}" if at else ""
+        moment = "" if sent_at is None else f", sent at {datetime.fromtimestamp(sent_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
         return RiffusionCreateUncertainError(
             f"Nobody can tell what became of a create request: {reason}.\n{WHAT_TO_DO}\n"
             f"Reference {reference}{moment}. {self._candidates(sent_at)}"
@@ -349,11 +348,10 @@ def instance_of(context: Context) -> str:
 
 def may_have_created(error: RiffusionError) -> bool:
     """Return whether a create request that failed so may have made songs: always, unless the API refused it."""
-    if isinstance(error, exceptions.RiffusionConnectionError):
-        return error.may_have_arrived
     if isinstance(error, exceptions.RiffusionApiError):
         return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
-    return isinstance(error, exceptions.RiffusionDownloadError)
+    is_lost = isinstance(error, exceptions.RiffusionConnectionError) and error.may_have_arrived
+    return is_lost or isinstance(error, exceptions.RiffusionDownloadError)
 
 
 def _digest(*parts: object) -> str:

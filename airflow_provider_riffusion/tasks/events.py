@@ -1,7 +1,5 @@
 """Pack what a trigger found into its event, and unpack the event in the task as the same result or error."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, TypedDict, TypeGuard
 
 from airflow_provider_riffusion import exceptions
@@ -19,11 +17,6 @@ class SongEvent(TypedDict, total=False):
     status: Literal["done", "error"]
     songs: list[SongSummary]
     error: dict[str, Any]
-
-
-def event_of(songs: list[SongSummary]) -> SongEvent:
-    """Pack finished songs."""
-    return SongEvent(status="done", songs=songs)
 
 
 def event_of_error(error: Exception) -> SongEvent:

@@ -1,7 +1,5 @@
 """Tell Airflow which files a task has written."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

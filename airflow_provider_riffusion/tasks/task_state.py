@@ -1,16 +1,13 @@
 """Keep what a task must remember across its tries, so that a song is never paid for twice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError
 from airflow_provider_riffusion.useapi.prompts import is_song_id
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
 
 _CREATE_KEY = "riffusion_create"
 

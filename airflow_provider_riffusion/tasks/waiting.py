@@ -72,9 +72,8 @@ def poll(
             songs = hook.poll_songs(handles, user_id=user_id)
             jobs = _jobs_of(handles, songs)
             # The job list costs a request, and matters only when a job could be complete.
-            if not jobs or not _have_ended(songs):
-                return Poll(songs)
-            return Poll(songs, any(job.id in jobs for job in hook.get_scheduler(attempts=1)))
+            is_asked = bool(jobs) and _have_ended(songs)
+            return Poll(songs, is_asked and any(job.id in jobs for job in hook.get_scheduler(attempts=1)))
     except RiffusionError as error:
         return error
 
@@ -123,9 +122,9 @@ class Wait:
         is_late, self._is_late = self._is_late, now >= self.deadline
         # A set that is complete at the deadline is confirmed by one more poll.
         if self._is_late and (is_late or not self.unconfirmed):
-            what = f"{self._names} was not finished in time.\nLet a retry wait on, or raise the timeout."
+            names = ", ".join(self.handles)[:500]
             raise exceptions.RiffusionTimeoutError(
-                f"{what}\n{self.last_seen}",
+                f"{names} was not finished in time.\nLet a retry wait on, or raise the timeout.\n{self.last_seen}",
                 usable=_summaries(self._songs),
                 is_running=any(song.state is SongState.RUNNING for song in self._songs),
             )
@@ -163,17 +162,13 @@ class Wait:
         failure = f" The last poll failed: {' '.join(str(self.failure).split())}" if self.failure else ""
         return f"Last seen: {self._seen}.{failure}"
 
-    @property
-    def _names(self) -> str:
-        return ", ".join(self.handles)[:500]
-
     def _is_complete(self, polled: Poll, now: float) -> bool:
         self.failure = None
         self._songs = [song for found in polled.songs for song in found]
         seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in self._songs) or "no song yet"
         if seen != self._seen or now - self._logged_at >= _LOG_INTERVAL_SECONDS:
             left = "" if self.deadline == math.inf else f"; {max(0.0, self.deadline - now):.0f} s left"
-            log.info("Waiting for %s: %s%s", self._names, seen[:_MAX_SEEN_CHARS], left)
+            log.info("Waiting for %s: %s%s", ", ".join(self.handles)[:500], seen[:_MAX_SEEN_CHARS], left)
             self._seen, self._logged_at = seen[:_MAX_SEEN_CHARS], now
         before, self.unconfirmed = self.unconfirmed, ()
         if polled.is_listed or not _have_ended(polled.songs):

@@ -1,7 +1,5 @@
 """One HTTP exchange done well: timeouts, retries, minimum speed, redirects, and secrets for one origin alone."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +57,7 @@ class Client:
 
         def attempt() -> T:
             with self._hidden_token(), self._followed(request) as response:
+                self.check(response, request)
                 return use(response)
 
         return retrying(attempts, self._aborted)(attempt)
@@ -80,7 +79,12 @@ class Client:
             prepared = self._prepared(request, session)
             self._authorize(prepared)
             with self._exchange(prepared, session, timeout) as (response, watchdog):
-                return use(Response(response, self.settings, watchdog, is_foreign=False))
+                found = Response(response, self.settings, watchdog, is_foreign=False)
+                self.check(found, request)
+                return use(found)
+
+    def check(self, response: Response, request: Request) -> None:
+        """Raise for a response that is no success; here none is."""
 
     def abort(self) -> None:
         """Abort all exchanges, from another thread; the client cannot be used any more."""

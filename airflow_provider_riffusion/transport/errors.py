@@ -1,7 +1,5 @@
 """Turn the errors of requests and urllib3 into those of this provider."""
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Say what to send, without sending it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

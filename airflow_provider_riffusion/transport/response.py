@@ -1,7 +1,5 @@
 """A response whose body is still unread: read it whole, save it whole, or raise."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import time

@@ -1,7 +1,5 @@
 """Decide when a GET is repeated, and after which pause."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading
@@ -59,12 +57,11 @@ def _is_worth_repeating(error: BaseException) -> bool:
     is_soon = (error.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS
     if is_soon or not isinstance(error, RiffusionApiError):
         return is_soon
-    limited = RiffusionRateLimitError(
+    raise RiffusionRateLimitError(
         f"{error} The server asks to wait {error.retry_after:.0f} s, longer than the {MAX_RETRY_AFTER_SECONDS:.0f} s "
-        "that a task should sleep: let Airflow retry the task later."
+        "that a task should sleep: let Airflow retry the task later.",
+        **{**vars(error), "transient": False},
     )
-    vars(limited).update({**vars(error), "transient": False})
-    raise limited
 
 
 def parse_retry_after(text: str | None) -> float | None:

@@ -1,7 +1,5 @@
 """Where an HTTP client sends requests, with which token, and how patiently."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Decide which URLs that came from a response may be fetched, and which origin gets the token."""
 
-from __future__ import annotations
-
 import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -16,7 +14,6 @@ _CLOUDS = ("fd00:ec2::254", "fd00:ec2::23", "168.63.129.16", "100.100.100.200", 
 #: Parsers disagree about where the host of a URL ends that holds one of these characters.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 
-Address = IPv4Address | IPv6Address
 Origin = tuple[str, str, int | None]
 
 
@@ -77,7 +74,7 @@ def check_address(url: str, own: Origin, address: str | None = None) -> None:
     for found in _addresses(address or origin_of(url)[1], socket.AI_NUMERICHOST):
         if found.is_link_local or str(found) in _CLOUDS:
             raise RiffusionDownloadError(f"{_refused(url)}: it is a link-local address or a cloud's metadata service")
-        if _is_this_machine(found) and not any(map(_is_this_machine, _addresses(own[1]))):
+        if is_this_machine(str(found)) and not is_this_machine(own[1], 0):
             raise RiffusionDownloadError(f"{_refused(url)}: it is an address of this machine")
 
 
@@ -85,7 +82,7 @@ def _refused(url: str) -> str:
     return f"Refused to fetch {shown(url)!r}, which came from a response"
 
 
-def _addresses(host: str, flags: int = 0) -> list[Address]:
+def _addresses(host: str, flags: int = 0) -> list[IPv4Address | IPv6Address]:
     try:
         entries = socket.getaddrinfo(host.partition("%")[0], None, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError):
@@ -94,6 +91,8 @@ def _addresses(host: str, flags: int = 0) -> list[Address]:
     return [getattr(address, "ipv4_mapped", None) or address for address in addresses]
 
 
-def _is_this_machine(address: Address) -> bool:
+def is_this_machine(host: str, flags: int = socket.AI_NUMERICHOST) -> bool:
+    """Return whether a host is this machine itself; no name server is asked, unless ``flags`` are 0."""
     # A connection to 0.0.0.0 or :: reaches this machine.
-    return address.is_loopback or address.is_unspecified
+    is_here = any(address.is_loopback or address.is_unspecified for address in _addresses(host, flags))
+    return is_here or host.lower() == "localhost"

@@ -1,7 +1,5 @@
 """Abort an exchange in which a server keeps the connection busy without sending anything of use."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_riffusion.exceptions import RiffusionConnectionError
-from airflow_provider_riffusion.tasks.events import event_of, event_of_error
+from airflow_provider_riffusion.tasks.events import SongEvent, event_of_error
 from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS, Wait, poll, seconds_until
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class RiffusionSongTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until there is an outcome."""
         try:
-            event = event_of(await self._wait())
+            event = SongEvent(status="done", songs=await self._wait())
         # Airflow would retry the task for an exception here, even for one that must fail the task at once.
         except Exception as error:
             event = event_of_error(error)

@@ -1,7 +1,5 @@
 """Speak with the vendor: the one place that raises for a status, so that readers see good responses only."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,25 +28,18 @@ class UseapiClient(Client):
     :param settings: base URL, token and patience
     """
 
-    def get(self, request: Request, use: Callable[[Response], T], *, attempts: int = ATTEMPTS) -> T:
-        """
-        Send a GET, and repeat it while the failure is transient.
-
-        :param request: the request
-        :param use: makes the result from a response with status 200
-        :param attempts: how often the request is sent at most
-        """
-        return super().get(request, _of_good_response(request, use), attempts=attempts)
-
-    def send(self, request: Request, use: Callable[[Response], T], *, timeout: float | None = None) -> T:
-        """
-        Send a request that changes something, once.
-
-        :param request: the request
-        :param use: makes the result from a response with a 2xx status
-        :param timeout: seconds; by default the connection's
-        """
-        return super().send(request, _of_good_response(request, use), timeout=timeout)
+    def check(self, response: Response, request: Request) -> None:
+        """Raise for a status that is no success."""
+        # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
+        if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
+            return
+        if response.is_foreign:
+            raise RiffusionDownloadError(
+                f"{request}: {response.url}, to which the response sent us, answered HTTP {response.status}",
+                retry_after=response.retry_after,
+                transient=response.status in TRANSIENT_STATUSES,
+            )
+        raise error_of(response.status, response.error_body(), request, response.url, response.retry_after)
 
     def get_json(self, request: Request, parse: Parse[T], *, attempts: int = ATTEMPTS) -> T:
         """Send a GET whose response is JSON; see :meth:`get`."""
@@ -86,22 +77,6 @@ def parse_json(text: str | bytes, request: Request) -> object:
         raise RiffusionDownloadError(
             f"{request} was answered with something that is no JSON: {str(error)[:120]}", transient=is_cut
         ) from None
-
-
-def _of_good_response(request: Request, use: Callable[[Response], T]) -> Callable[[Response], T]:
-    def read_good(response: Response) -> T:
-        # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
-        if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
-            return use(response)
-        if response.is_foreign:
-            raise RiffusionDownloadError(
-                f"{request}: {response.url}, to which the response sent us, answered HTTP {response.status}",
-                retry_after=response.retry_after,
-                transient=response.status in TRANSIENT_STATUSES,
-            )
-        raise error_of(response.status, response.error_body(), request, response.url, response.retry_after)
-
-    return read_good
 
 
 def _reader_of_json(request: Request) -> Callable[[Response], object]:

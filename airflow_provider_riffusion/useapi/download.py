@@ -1,7 +1,5 @@
 """Download a song's audio or stems, whatever the shape of the response, into whole local files."""
 
-from __future__ import annotations
-
 import codecs
 import hashlib
 import os

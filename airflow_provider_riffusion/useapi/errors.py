@@ -1,7 +1,5 @@
 """Turn an error response of the vendor into the error that tells what to do; this is where a 596 is decided."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 

@@ -1,16 +1,18 @@
 """The values that the vendor's APIs speak about: songs, jobs, slots and accounts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from airflow_provider_riffusion.audio import formats
 
 AudioFormatName = Literal["mp3", "wav"]
 AUDIO_FORMATS: Mapping[str, formats.AudioFormat] = {"mp3": formats.MP3, "wav": formats.WAV}
+
+
+#: An XCom holds texts of a song up to this length.
+_MAX_CHARS = 1024
 
 
 class SongState(Enum):
@@ -58,11 +60,6 @@ class Song:
         """Whether the song can be downloaded."""
         return self.state is SongState.COMPLETED
 
-    @property
-    def is_failed(self) -> bool:
-        """Whether the song will never be finished."""
-        return self.state is SongState.FAILED
-
 
 class SongSummary(TypedDict):
     """The fields of a song that fit into an XCom, cut to a bounded length."""
@@ -92,23 +89,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Slots:
-    """
-    An account's slots for generations.
-
-    :param user_id: the account
-    :param max_jobs: how many slots the account has
-    :param executing: how many are in use
-    :param available: how many are free
-    """
-
-    user_id: str
-    max_jobs: int | None = None
-    executing: int | None = None
-    available: int | None = None
-
-
-@dataclass(frozen=True)
 class Account:
     """
     A Riffusion account that is configured at the vendor.
@@ -125,10 +105,6 @@ class Account:
 
 def summary_of(song: Song) -> SongSummary:
     """Return the fields of a song that fit into an XCom."""
-    return SongSummary(
-        id=song.id,
-        status=song.status and song.status[:200],
-        title=song.title and song.title[:200],
-        duration_s=song.duration_s,
-        share_url=song.share_url and song.share_url[:1024],
-    )
+    values = {name: getattr(song, name) for name in SongSummary.__annotations__}
+    cut = {name: value[:_MAX_CHARS] if isinstance(value, str) else value for name, value in values.items()}
+    return cast("SongSummary", cut)

@@ -1,7 +1,5 @@
 """What the API may be asked for: ids, formats, and the parameters of create requests with their ranges."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -38,50 +36,6 @@ class Prompt(TypedDict, total=False):
     strength: int
     start: int
     end: int
-
-
-class _CommonParameters(TypedDict, total=False):
-    model: str | None
-    user_id: str | None
-    max_jobs: int | None
-    reply_url: str | None
-    reply_ref: str | None
-
-
-class PromptParameters(_CommonParameters, total=False):
-    """
-    The parameters of a create request from one prompt, beside the prompt.
-
-    :param instrumental: without a voice
-    :param model: the vendor's name of a model
-    :param user_id: account; by default the connection's
-    :param max_jobs: 1 to 10, how many songs the account may generate at once
-    :param reply_url: URL that the vendor calls when the songs are finished
-    :param reply_ref: your reference for that call
-    """
-
-    instrumental: bool
-
-
-class ComposeParameters(_CommonParameters, total=False):
-    """
-    The parameters of a create request that composes a song, beside the prompts: these, and ``model`` and all that
-    follow it in :class:`PromptParameters`.
-
-    :param lyrics: the words; None: instrumental
-    :param title: the title
-    :param lyrics_strength: 0 to 100
-    :param lyrics_weirdness: 0 to 100
-    :param audio_upload_id: the vendor's id of an uploaded audio
-    :param image_id: the vendor's id of an image
-    """
-
-    lyrics: str | None
-    title: str | None
-    lyrics_strength: int | None
-    lyrics_weirdness: int | None
-    audio_upload_id: str | None
-    image_id: str | None
 
 
 #: The API takes 1,024 characters in a reference.

@@ -1,12 +1,10 @@
 """The requests of the useapi.net Riffusion API v1, without I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from airflow_provider_riffusion.transport.request import Request
-from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, MAX_PROMPTS, PROMPT_RULES, SONG_ID, checked
+from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES, SONG_ID, checked
 
 _PREFIX = "/v1/riffusion"
 
@@ -15,39 +13,20 @@ _JSON_KEYS = {"max_jobs": "maxJobs", "reply_url": "replyUrl", "reply_ref": "repl
 
 
 def create_request(parameters: Mapping[str, object]) -> Request:
-    """Return the create request for either kind of parameters; only a composition has ``prompts``."""
-    return compose_request(parameters) if "prompts" in parameters else prompt_request(parameters)
-
-
-def prompt_request(parameters: Mapping[str, object]) -> Request:
     """
-    Return a POST music/create-prompt.
+    Return a POST music/create-prompt, or music/create-compose when there are ``prompts``.
 
-    :param parameters: by the names of :data:`PROMPT_RULES`
+    :param parameters: by the names of :data:`PROMPT_RULES` or :data:`COMPOSE_RULES`
     :raises RiffusionConfigurationError: a parameter is wrong; the message names it
     """
-    body = checked(PROMPT_RULES, {"instrumental": False, **parameters})
-    return Request("POST", f"{_PREFIX}/music/create-prompt", json=_with_json_keys(body))
-
-
-def compose_request(parameters: Mapping[str, object]) -> Request:
-    """
-    Return a POST music/create-compose.
-
-    :param parameters: by the names of :data:`COMPOSE_RULES`
-    :raises RiffusionConfigurationError: a parameter is wrong; the message names it
-    """
-    body = checked(COMPOSE_RULES, parameters)
-    for number, prompt in enumerate(body.pop("prompts"), start=1):
+    is_compose = "prompts" in parameters
+    given = parameters if is_compose else {"instrumental": False, **parameters}
+    body = checked(COMPOSE_RULES if is_compose else PROMPT_RULES, given)
+    for number, prompt in enumerate(body.pop("prompts", ()), start=1):
         body[f"prompt_{number}"] = prompt.pop("text")
         body |= {f"prompt_{number}_{key}": value for key, value in prompt.items() if value is not None}
-    return Request("POST", f"{_PREFIX}/music/create-compose", json=_with_json_keys(body))
-
-
-def prompts_of(request: Request) -> list[str]:
-    """Return the prompts of a create request, by which its songs can be told from others."""
-    names = ("prompt", *(f"prompt_{number}" for number in range(1, MAX_PROMPTS + 1)))
-    return [str(value) for name in names if (value := (request.json or {}).get(name))]
+    body = {_JSON_KEYS.get(name, name): value for name, value in body.items()}
+    return Request("POST", f"{_PREFIX}/music/create-{'compose' if is_compose else 'prompt'}", json=body)
 
 
 def download_request(song_id: str, download_format: str, user_id: str | None) -> Request:
@@ -93,15 +72,6 @@ def scheduler_request() -> Request:
     return Request("GET", f"{_PREFIX}/scheduler")
 
 
-def available_request() -> Request:
-    """Return the request for the free slots of all accounts."""
-    return Request("GET", f"{_PREFIX}/scheduler/available")
-
-
 def delete_job_request(job_id: str) -> Request:
     """Return the request that takes a job off the vendor's job list."""
     return Request("DELETE", f"{_PREFIX}/scheduler/{quote(job_id, safe='')}")
-
-
-def _with_json_keys(body: Mapping[str, object]) -> dict[str, object]:
-    return {_JSON_KEYS.get(name, name): value for name, value in body.items()}

@@ -1,7 +1,5 @@
 """Read the responses of the useapi.net Riffusion API v1, without I/O: from parsed JSON to a value or an error."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import fields
@@ -9,7 +7,7 @@ from typing import Any
 
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.errors import ERROR_KEYS, error_in, error_of_payload, text_of_error, unexpected
-from airflow_provider_riffusion.useapi.models import Account, Job, Slots, Song, SongState
+from airflow_provider_riffusion.useapi.models import Account, Job, Song, SongState
 from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 _COMPLETED_STATUSES = frozenset({"completed", "complete"})
@@ -86,22 +84,6 @@ def parse_jobs(payload: object, request: Request) -> list[Job]:
     return [
         Job(entry["job_id"], _text(entry.get("user_id")), _text(entry.get("started")), _text(entry.get("replyRef")))
         for entry in _with_id(payload, "job_id")
-    ]
-
-
-def parse_available(payload: object, request: Request) -> list[Slots]:
-    """
-    Read the response to GET scheduler/available.
-
-    :raises RiffusionApiError: the payload has no list of slots
-    """
-    entries = payload.get("available") if isinstance(payload, dict) else None
-    if not isinstance(entries, list):
-        raise unexpected("an object of slots", payload, request)
-    return [
-        Slots(entry["user_id"], *(_whole(entry.get(key)) for key in ("maxJobs", "executing", "available")))
-        for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("user_id"), str)
     ]
 
 

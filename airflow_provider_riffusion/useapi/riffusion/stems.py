@@ -1,7 +1,5 @@
 """Read a stems document of the Riffusion API v1, whose shape the vendor does not document, without I/O."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from itertools import count

@@ -127,8 +127,9 @@ def test_a_sensor_in_reschedule_mode_waits_over_any_number_of_failures(emulator:
 
 
 def test_a_sensor_in_reschedule_mode_looks_twice_before_a_job_is_complete(emulator: Emulator) -> None:
-    (job_id,) = RiffusionHook().create_prompt("x")
-    while RiffusionHook().get_scheduler():
+    hook = RiffusionHook()
+    (job_id,) = hook.create(hook.create_request({"prompt": "x"}))
+    while hook.get_scheduler():
         time.sleep(0.02)
     emulator.clear()
     sensor = RiffusionSongSensor(task_id="t", song_id=job_id, mode="reschedule", poke_interval=0.1)

@@ -22,7 +22,7 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionListSongsOperator,
 )
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
-from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
+from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger, defer
 from tests.programs.fault_matrix.world import OTHER_SONG, SONG, World
 from tests.support.task_state_store import Store
 
@@ -137,7 +137,8 @@ def _reschedule(run: Run) -> Any:
 def _deferrable(run: Run) -> Any:
     try:
         # As after a look that told nothing: the fault must strike the trigger.
-        _sensor(run, deferrable=True)._defer(time.time() + run.patience)
+        sensor = _sensor(run, deferrable=True)
+        defer(sensor, time.time() + run.patience, {"ids": [sensor.song_id], "poll_interval": sensor.poke_interval})
     except TaskDeferred as deferral:
         _, arguments = deferral.trigger.serialize()
     trigger = RiffusionSongTrigger(**json.loads(json.dumps(arguments)))

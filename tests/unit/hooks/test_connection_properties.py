@@ -15,7 +15,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionConfigurationError,
     RiffusionError,
 )
-from airflow_provider_riffusion.hooks.connection import ConnectionSettings, is_loopback
+from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 from airflow_provider_riffusion.transport import urls as targets
 from tests.support.strategies import TOKEN, any_text, json_values, mutated, outcome
 
@@ -107,7 +107,7 @@ def test_a_connection_is_read_or_its_wrong_field_is_named(
         return
     assert not set(host or "") & set("@?#"), "dropped without a word"
     scheme, own_host, own_port = targets.origin_of(found.base_url)
-    assert scheme == "https" or (scheme == "http" and (is_loopback(own_host) or extra.get("allow_http")))
+    assert scheme == "https" or (scheme == "http" and (targets.is_this_machine(own_host) or extra.get("allow_http")))
     assert own_host
     assert own_port is not None
     assert 0 < own_port < 65536

@@ -20,7 +20,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionTimeoutError,
 )
 from airflow_provider_riffusion.links.riffusion import push_song_url
-from airflow_provider_riffusion.tasks.events import event_of, event_of_error, songs_of_event
+from airflow_provider_riffusion.tasks.events import SongEvent, event_of_error, songs_of_event
 from airflow_provider_riffusion.useapi.models import Song, SongSummary, summary_of
 from airflow_provider_riffusion.useapi.riffusion.responses import state_of as state_of_status
 from tests.support.strategies import (
@@ -125,7 +125,7 @@ def test_an_event_of_any_depth_is_a_documented_error() -> None:
 def test_an_event_tells_in_the_worker_what_happened_in_the_triggerer(
     found: list[SongSummary], error: RiffusionError
 ) -> None:
-    assert songs_of_event(through_json(event_of(found))) == found
+    assert songs_of_event(through_json(SongEvent(status="done", songs=found))) == found
     with pytest.raises(RiffusionError) as caught:
         songs_of_event(through_json(event_of_error(error)))
     assert type(caught.value) is type(error)

@@ -9,7 +9,7 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionError,
 )
 from airflow_provider_riffusion.tasks.waiting import Poll, Wait
-from airflow_provider_riffusion.useapi.models import Song
+from airflow_provider_riffusion.useapi.models import Song, SongState
 from tests.support.strategies import (
     outcome,
 )
@@ -42,7 +42,7 @@ def test_any_poll_ends_the_waiting_or_does_not(
     if isinstance(polled, list):
         assert type(waited(polled[::-1])) is type(found)
         known = [song for shown in polled for song in shown]
-        have_ended = bool(polled) and all(polled) and all(song.is_completed or song.is_failed for song in known)
+        have_ended = bool(polled) and all(polled) and all(song.state is not SongState.RUNNING for song in known)
         is_done = have_ended and not is_listed and any(song.is_completed for song in known)
         assert isinstance(found, list) is is_done
     if isinstance(found, list):
