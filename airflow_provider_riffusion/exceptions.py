@@ -6,7 +6,7 @@ The errors of this provider.
     RiffusionError
     ├── RiffusionConfigurationError *      a bad parameter, connection or storage path; also a ValueError
     ├── RiffusionConnectionError           no response: may_have_arrived
-    ├── RiffusionApiError                  an error response: http_status, code, api_message, request, …
+    ├── RiffusionApiError                  an error response, also a 404 that is not the API's own: http_status, code, …
     │   ├── RiffusionBadRequestError       400
     │   ├── RiffusionUnauthorizedError *   401, 403
     │   ├── RiffusionSubscriptionError *   402, 412

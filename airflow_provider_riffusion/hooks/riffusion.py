@@ -22,7 +22,7 @@ from airflow_provider_riffusion.transport.retry import ATTEMPTS
 from airflow_provider_riffusion.useapi.client import UseapiClient
 from airflow_provider_riffusion.useapi.download import DownloadedFile, download_audio, download_stems
 from airflow_provider_riffusion.useapi.errors import ACCOUNTS_PAGE, broken_accounts_error
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, Account, AudioFormatName, Job, Song
+from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, Account, AudioFormatName, Job, Slots, Song
 from airflow_provider_riffusion.useapi.prompts import STEMS
 from airflow_provider_riffusion.useapi.riffusion import requests, responses
 from airflow_provider_riffusion.useapi.riffusion.stems import parse_stems
@@ -73,9 +73,8 @@ class RiffusionHook(BaseHook):
             connection = self.get_connection(self.riffusion_conn_id)
         except AirflowNotFoundException:
             # No retry makes a connection, so this error is one that ends the task at once.
-            raise RiffusionConfigurationError(
-                f"There is no Airflow connection {self.riffusion_conn_id!r}.\nAdd it, or correct riffusion_conn_id."
-            ) from None
+            what = f"There is no Airflow connection {self.riffusion_conn_id!r}.\nAdd it, or correct riffusion_conn_id."
+            raise RiffusionConfigurationError(what) from None
         settings = ConnectionSettings.of(connection)
         # Airflow masks the password, which is only a part of a token that came as login:password.
         for secret in settings.secrets:
@@ -102,11 +101,10 @@ class RiffusionHook(BaseHook):
             nonlocal found
             try:
                 accounts = ", ".join(account.user_id for account in self.check_accounts(attempts=1))
-            except Exception as error:
-                found = False, str(error)
-            else:
                 says = ("The API token is good", f"healthy accounts: {accounts}", self.settings.warning)
                 found = True, "; ".join(filter(None, says))
+            except Exception as error:
+                found = False, str(error)
 
         # In a thread, because nothing else bounds the resolution of a name, or a server that drips.
         thread = threading.Thread(target=test, daemon=True)
@@ -275,6 +273,10 @@ class RiffusionHook(BaseHook):
         """
         return self._client.get_json(requests.scheduler_request(), responses.parse_jobs, attempts=attempts)
 
+    def get_available(self) -> list[Slots]:
+        """List the slots for generations, of all accounts."""
+        return self._client.get_json(requests.available_request(), responses.parse_available)
+
     def delete_job(self, job_id: str, *, timeout: float | None = None) -> bool:
         """
         Take a job off the vendor's job list, so that the vendor stops tracking it.
@@ -296,10 +298,9 @@ class RiffusionHook(BaseHook):
         for job_id in job_ids:
             try:
                 found = self.delete_job(job_id, timeout=timeout)
+                self.log.info("Job %s was %s", job_id, "cancelled" if found else "not in the job list any more")
             except RiffusionError as error:
                 self.log.warning("Could not cancel job %s: %s", job_id, error)
-            else:
-                self.log.info("Job %s was %s", job_id, "cancelled" if found else "not in the job list any more")
 
     def download(
         self,

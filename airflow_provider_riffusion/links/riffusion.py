@@ -1,11 +1,9 @@
 """Links from a task in Airflow's UI."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, Context
-
-from airflow_provider_riffusion.useapi.models import SongSummary
 
 
 class RiffusionSongLink(BaseOperatorLink):
@@ -27,12 +25,12 @@ class RiffusionSongLink(BaseOperatorLink):
         return self.url
 
 
-def push_song_url(context: Context, songs: Sequence[SongSummary]) -> None:
+def push_song_url(context: Context, songs: Sequence[Mapping[str, Any]]) -> None:
     """
     Show the page of the first song as the task's link; for every poll, because only a new page is stored.
 
     :param context: the task's context; may be empty, as in a unit test
-    :param songs: songs, finished or not
+    :param songs: summaries of songs, finished or not
     """
     url = next((song["share_url"] for song in songs if song["share_url"]), None)
     task: Any = context.get("task")

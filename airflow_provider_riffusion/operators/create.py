@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context
@@ -37,8 +36,8 @@ class _CreateOperator(RiffusionOperator):
         reply_url: str | None = None,
         reply_ref: str | None = None,
         wait_for_completion: bool = True,
-        poll_interval: float | str = 10,
-        timeout: float | str = 1800,
+        poll_interval: float | timedelta | str = 10,
+        timeout: float | timedelta | str = 1800,
         deferrable: bool = DEFERRABLE,
         cancel_on_kill: bool = False,
         **kwargs: Any,
@@ -52,26 +51,26 @@ class _CreateOperator(RiffusionOperator):
         self._is_killed = False
         self._create_once: CreateOnce | None = None
 
-    def execute(self, context: Context, event: object = None, until: float | None = None) -> list[str]:
+    def execute(self, context: Context, event: object = None, until: float = 0.0) -> list[str]:
         """
         Start the songs, or find those that an earlier try has started, and wait for them.
 
         :param context: the task's context
         :param event: of the trigger that woke the task to ask for a slot again; not used
-        :param until: seconds since the epoch until which it asks
+        :param until: seconds since the epoch until which it asks; 0 in the first
         """
         self.check_parameters()
         create = self._create_of(context)
         if finished := create.finished():
             return list(finished)
-        until = until or time.time() + float(self.timeout)
+        until = until or time.time() + SECONDS.convert(self.timeout)
         with create.judged():
-            create.start(self._request, until, partial(self._sleep_or_defer, create, until))
+            create.start(self._request, until, lambda seconds: self._sleep_or_defer(create, until, seconds))
             if not self.wait_for_completion:
                 create.state.end(create.handles)
                 return list(create.handles)
-            deadline = time.time() + float(self.timeout)
-            songs = create.look() if self.deferrable else create.settled(partial(create.wait, deadline))
+            deadline = time.time() + SECONDS.convert(self.timeout)
+            songs = create.look() if self.deferrable else create.settled(lambda: create.wait(deadline))
             if songs is None:
                 from airflow_provider_riffusion.triggers.riffusion import defer
 
@@ -92,7 +91,7 @@ class _CreateOperator(RiffusionOperator):
 
         create = self._create_of(context, saved)
         with create.judged():
-            songs = create.settled(partial(songs_of_event, event))
+            songs = create.settled(lambda: songs_of_event(event))
         return self._report(context, create, songs)
 
     def on_kill(self) -> None:
@@ -112,7 +111,7 @@ class _CreateOperator(RiffusionOperator):
             instance=instance_of(context),
             user_id=self.user_id,
             reply_ref=self.reply_ref,
-            poll_interval=float(self.poll_interval),
+            poll_interval=SECONDS.convert(self.poll_interval),
             cancel_on_kill=self.cancel_on_kill,
         )
         create.is_killed = self._is_killed
@@ -160,13 +159,14 @@ class RiffusionCreatePromptOperator(_CreateOperator):
     :param user_id: account; by default the connection's
     :param max_jobs: 1 to 10, how many songs the account may generate at once
     :param reply_url: URL that the vendor calls when the songs are finished
-    :param reply_ref: your reference for that call; then the songs of a lost response cannot be found by it
+    :param reply_ref: your reference for that call; other tasks may use it, too, so the songs of a lost response are not
+        looked for by it, and a task that is cleared without its state pays again
     :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
-    :param poll_interval: seconds between two polls
-    :param timeout: seconds to wait for a slot, and then for the songs, in each try
+    :param poll_interval: seconds, or a timedelta, between two polls
+    :param timeout: seconds, or a timedelta, to wait for a slot, and then for the songs, in each try
     :param deferrable: wait in the triggerer, without a worker
     :param cancel_on_kill: take the job off the vendor's job list when the task is killed; its songs are charged all
-        the same, and before Airflow 3.3 a task that is cleared afterwards pays again
+        the same, and a task that is cleared afterwards pays again where its state is not kept, as before Airflow 3.3
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: the prompt was moderated
     :raises RiffusionSongFailedError: all songs have ended, and none can be used
@@ -202,13 +202,14 @@ class RiffusionCreateComposeOperator(_CreateOperator):
     :param user_id: account; by default the connection's
     :param max_jobs: 1 to 10, how many songs the account may generate at once
     :param reply_url: URL that the vendor calls when the songs are finished
-    :param reply_ref: your reference for that call; then the songs of a lost response cannot be found by it
+    :param reply_ref: your reference for that call; other tasks may use it, too, so the songs of a lost response are not
+        looked for by it, and a task that is cleared without its state pays again
     :param wait_for_completion: wait for the songs; otherwise return the ids that the response named, song or job
-    :param poll_interval: seconds between two polls
-    :param timeout: seconds to wait for a slot, and then for the songs, in each try
+    :param poll_interval: seconds, or a timedelta, between two polls
+    :param timeout: seconds, or a timedelta, to wait for a slot, and then for the songs, in each try
     :param deferrable: wait in the triggerer, without a worker
     :param cancel_on_kill: take the job off the vendor's job list when the task is killed; its songs are charged all
-        the same, and before Airflow 3.3 a task that is cleared afterwards pays again
+        the same, and a task that is cleared afterwards pays again where its state is not kept, as before Airflow 3.3
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: a prompt or the lyrics were moderated
     :raises RiffusionSongFailedError: all songs have ended, and none can be used

@@ -13,7 +13,6 @@ from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
 from airflow_provider_riffusion.tasks.lineage import register_outputs
-from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS, AudioFormatName
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, SONG_ID, STEMS
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_riffusion.storage.spool import Spool
     from airflow_provider_riffusion.storage.storage import Storage
+    from airflow_provider_riffusion.useapi.models import AudioFormatName
 
 IF_EXISTS = ("replace", "skip", "fail")
 _MANIFEST_TYPE = "application/json"
@@ -183,6 +183,8 @@ class RiffusionDownloadOperator(RiffusionOperator):
                 return None
             result = self._result(storage, name, None, _MANIFEST_TYPE, 0, files)
         else:
+            from airflow_provider_riffusion.useapi.models import AUDIO_FORMATS
+
             result = self._result(storage, name, None, AUDIO_FORMATS[self.download_format].content_type, size, ())
         what = "Skipped %s, %s bytes: the file of song %s exists already"
         self.log.info(what, path, result["size"], self.song_id)

@@ -1,16 +1,20 @@
 """List and delete the songs of a library."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_riffusion.exceptions import RiffusionApiError
 from airflow_provider_riffusion.parameters import TIME, Rules, optional, parse_time, rule, whole_number
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
-from airflow_provider_riffusion.useapi.models import Song
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
+
+if TYPE_CHECKING:
+    from airflow_provider_riffusion.useapi.models import Song
 
 _COUNT = whole_number(1, 10**6, "use a number of songs above 0")
 #: Songs of a page that the next page shows again; where none of them shows, songs were deleted meanwhile.

@@ -1,21 +1,23 @@
 """Sensors for songs and accounts."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat import sdk
 
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionPendingError, RiffusionTimeoutError
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.parameters import Rules
-from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, RiffusionOperator
-from airflow_provider_riffusion.tasks.events import songs_of_event
-from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Wait, poll
-from airflow_provider_riffusion.useapi.models import SongSummary
+from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, DEFERRABLE, LOOK_SECONDS, RiffusionOperator
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
+
+if TYPE_CHECKING:
+    from airflow_provider_riffusion.tasks.waiting import Wait
+    from airflow_provider_riffusion.useapi.models import SongSummary
 
 #: Longest sleep of a rescheduled sensor before it looks whether a job shows another song.
 _MAX_CONFIRMATION_SECONDS = 10.0
@@ -36,6 +38,8 @@ class _RiffusionSensor(RiffusionOperator, sdk.BaseSensorOperator):
 
     def _wait_for(self, *handles: str) -> Wait:
         """Return one wait for all pokes of this process."""
+        from airflow_provider_riffusion.tasks.waiting import Wait
+
         self._wait = self._wait or Wait(handles, self.poke_interval, is_tolerant=self.silent_fail)
         return self._wait
 
@@ -54,7 +58,8 @@ class RiffusionSongSensor(_RiffusionSensor):
     that can be used.
 
     Polls that fail for network reasons are tolerated until ``timeout``. With ``deferrable`` the triggerer waits, and
-    the task ends as it would have in poke mode, in every case.
+    the task ends as it would have in poke mode, in every case; it polls every ``poke_interval``, whatever Airflow's
+    ``exponential_backoff`` and ``max_wait`` say.
 
     :param song_id: id of a song or a job
     :param deferrable: wait in the triggerer, without a worker
@@ -78,7 +83,7 @@ class RiffusionSongSensor(_RiffusionSensor):
             return super().execute(context)
         self.check_parameters()
         deadline = time.time() + self.timeout
-        songs = self._found(context, partial(self._look, LOOK_SECONDS))
+        songs = self._found(context, lambda: self._look(LOOK_SECONDS))
         if songs is None:
             from airflow_provider_riffusion.triggers.riffusion import defer
 
@@ -98,12 +103,16 @@ class RiffusionSongSensor(_RiffusionSensor):
         return sdk.PokeReturnValue(songs is not None, xcom_value=songs)
 
     def _look(self, seconds: float = math.inf) -> list[SongSummary] | None:
+        from airflow_provider_riffusion.tasks.waiting import poll
+
         wait = self._wait_for(self.song_id)
         return wait.result(poll(self.hook, wait.handles, self.user_id, seconds), time.time())
 
     def execute_complete(self, context: sdk.Context, event: object = None) -> list[SongSummary] | None:
         """Unpack the trigger's event, and end as poking would have."""
-        return self._found(context, partial(songs_of_event, event))
+        from airflow_provider_riffusion.tasks.events import songs_of_event
+
+        return self._found(context, lambda: songs_of_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: sdk.Context) -> Any:
         """Resume without the base class, whose ``never_fail`` would also skip a timeout."""
@@ -149,6 +158,7 @@ class RiffusionAccountSensor(_RiffusionSensor):
         wait = self._wait_for("the account")
         try:
             self.hook.check_accounts(user_id=self.user_id, attempts=1)
+            return True
         except RiffusionPendingError as error:
             if not self.wait_for_repair:
                 raise
@@ -156,6 +166,4 @@ class RiffusionAccountSensor(_RiffusionSensor):
             wait.failure = None
         except RiffusionError as error:
             wait.fail(error, time.time())
-        else:
-            return True
         return False

@@ -1,7 +1,5 @@
 """Store files on a server: S3, Google Cloud Storage, Azure Blob or SFTP, through Airflow's providers of these."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import logging
@@ -10,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
@@ -18,9 +16,6 @@ from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionStora
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.storage.location import KINDS, SFTP, StorageLocation, wrong_path
 from airflow_provider_riffusion.storage.spool import Spool
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +146,7 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
     return not is_out_of_reach and any(_LASTING_ERROR.search(kind.__name__) for kind in type(error).__mro__)
 
 
-def _upload(fs: AbstractFileSystem, spooled: Path, key: str, options: Mapping[str, Any] | None) -> None:
+def _upload(fs: Any, spooled: Path, key: str, options: Mapping[str, Any] | None) -> None:
     """Upload a file; an exception here, such as Airflow's timeout, also ends the upload and removes its parts."""
     from fsspec import Callback
 
@@ -192,7 +187,7 @@ async def _put_and_rename(fs: Any, spooled: Path, key: str, go_on: Callable[...,
             await sftp.rmtree(folder, ignore_errors=True)
 
 
-def _file_system(location: StorageLocation) -> AbstractFileSystem:
+def _file_system(location: StorageLocation) -> Any:
     from airflow.sdk.io import attach, has_fs
 
     kind = KINDS[location.scheme]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Whether a task waits in the triggerer, unless it says otherwise.
 DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
+#: Longest look before a task defers.
+LOOK_SECONDS = 10.0
 #: The parameters of every operator and sensor.
 ACCOUNT_RULES: Rules = {
     "user_id": optional(rule(is_line, "use the user_id of an account configured at useapi.net")),

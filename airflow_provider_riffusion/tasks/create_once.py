@@ -1,7 +1,5 @@
 """Send one create request for a task instance, whatever dies: resume it, send it, or find out what became of it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -13,23 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import AirflowFailException, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, Context, conf
 
 from airflow_provider_riffusion import exceptions
 from airflow_provider_riffusion.exceptions import RiffusionCreateUncertainError, RiffusionError
+from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
+from airflow_provider_riffusion.tasks.base import LOOK_SECONDS
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
-from airflow_provider_riffusion.tasks.waiting import LOOK_SECONDS, Poll, Wait, growing_pause, poll, seconds_until
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
-    from airflow_provider_riffusion.transport.request import Request
-    from airflow_provider_riffusion.useapi.models import SongSummary
+from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
+from airflow_provider_riffusion.transport.request import Request
+from airflow_provider_riffusion.useapi.models import SongSummary
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +42,8 @@ _NAP_SECONDS = 0.5
 #: Airflow sends SIGKILL 5 s after SIGTERM to a task that a user has marked or cleared.
 _SIGKILL_SECONDS = 6.0
 
-#: Errors of the API that refuse a create request, so that it has made no songs; AirflowFailException stands for those
-#: that only a human can fix, such as a 596.
-_REFUSALS = (
-    AirflowFailException,
-    exceptions.RiffusionBadRequestError,
-    exceptions.RiffusionNotFoundError,
-    exceptions.RiffusionRateLimitError,
-)
+#: Errors of the API that refuse a create request, so that it has made no songs, beside those that only a human can fix.
+_REFUSALS = exceptions.RiffusionBadRequestError | exceptions.RiffusionNotFoundError | exceptions.RiffusionRateLimitError
 #: Method not allowed, body too large.
 _REFUSAL_STATUSES = (405, 413)
 
@@ -301,7 +289,8 @@ class CreateOnce:
         while True:
             self.stop_if_killed()
             try:
-                jobs = self.hook.get_scheduler(attempts=1)
+                references = {job.id: job.reply_ref or "" for job in self.hook.get_scheduler(attempts=1)}
+                return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
             except RiffusionError as error:
                 now = time.time()
                 if isinstance(error, AirflowFailException) or now >= until:
@@ -309,9 +298,6 @@ class CreateOnce:
                 seconds = growing_pause(self.poll_interval, now - began, _MAX_PAUSE_SECONDS, error.retry_after)
                 log.warning("The job list is read again in %.1f s, and nothing is created before: %s", seconds, error)
                 self.sleep(min(seconds, until - now))
-            else:
-                references = {job.id: job.reply_ref or "" for job in jobs}
-                return [id for id, ref in references.items() if wanted in (ref, ref.partition("-")[0])]
 
     def _uncertain(self, reference: str, sent_at: float | None, reason: str) -> RiffusionCreateUncertainError:
         moment = "" if sent_at is None else f", sent at {datetime.fromtimestamp(sent_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -349,7 +335,7 @@ def instance_of(context: Context) -> str:
 def may_have_created(error: RiffusionError) -> bool:
     """Return whether a create request that failed so may have made songs: always, unless the API refused it."""
     if isinstance(error, exceptions.RiffusionApiError):
-        return not isinstance(error, _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
+        return not isinstance(error, AirflowFailException | _REFUSALS) and error.http_status not in _REFUSAL_STATUSES
     is_lost = isinstance(error, exceptions.RiffusionConnectionError) and error.may_have_arrived
     return is_lost or isinstance(error, exceptions.RiffusionDownloadError)
 

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 #: Longest pause after failed polls, unless the response asks for a longer one.
 _MAX_PAUSE_SECONDS = 60.0
-#: Longest look before a task defers.
-LOOK_SECONDS = 10.0
 #: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
 TRIGGERER_GRACE_SECONDS = 60.0
 #: Longest that the poll at the deadline may take.

@@ -44,12 +44,11 @@ def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -
     is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
     # Both libraries raise a ValueError for a bad URL, and quote the URL in its text.
     is_url = isinstance(cause, ValueError) and not is_certificate
-    # requests raises a plain OSError for a file, such as a missing CA bundle that the environment names.
-    is_file = type(error) is OSError
     hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
     return error_class(
         f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), _MAX_CAUSE_CHARS)}'}{hint}",
-        transient=not (is_url or is_certificate or is_file),
+        # requests raises a plain OSError for a file, such as a missing CA bundle that the environment names.
+        transient=not (is_url or is_certificate or type(error) is OSError),
     )
 
 

@@ -94,5 +94,4 @@ def _addresses(host: str, flags: int = 0) -> list[IPv4Address | IPv6Address]:
 def is_this_machine(host: str, flags: int = socket.AI_NUMERICHOST) -> bool:
     """Return whether a host is this machine itself; no name server is asked, unless ``flags`` are 0."""
     # A connection to 0.0.0.0 or :: reaches this machine.
-    is_here = any(address.is_loopback or address.is_unspecified for address in _addresses(host, flags))
-    return is_here or host.lower() == "localhost"
+    return host == "localhost" or any(found.is_loopback or found.is_unspecified for found in _addresses(host, flags))

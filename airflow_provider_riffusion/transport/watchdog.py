@@ -130,7 +130,5 @@ class WatchedAdapter(HTTPAdapter):
         try:
             return super().proxy_manager_for(*args, **kwargs)
         except InvalidSchema:
-            remedy = "pip install 'airflow-provider-riffusion[socks]'"
-            raise RiffusionConfigurationError(
-                f"PySocks is missing for the SOCKS proxy that is set; {remedy}."
-            ) from None
+            what = "PySocks is missing for a SOCKS proxy; pip install 'airflow-provider-riffusion[socks]'."
+            raise RiffusionConfigurationError(what) from None

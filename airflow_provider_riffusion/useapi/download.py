@@ -123,8 +123,7 @@ def _text_of(document: Path) -> str:
     with document.open("rb") as file:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)
-        is_long = document.stat().st_size > _LONG_DOCUMENT_BYTES
-        return file.read().decode("latin-1" if is_long else "utf-8", "replace")
+        return file.read().decode("latin-1" if document.stat().st_size > _LONG_DOCUMENT_BYTES else "utf-8", "replace")
 
 
 def _save_stems(

@@ -100,9 +100,8 @@ def error_in(payload: object, request: Request) -> RiffusionApiError | None:
 def unexpected(expected: str, payload: object, request: Request) -> RiffusionApiError:
     """Return the error in JSON that came with status 200, or that it is not what was expected."""
     names = {dict: "a JSON object", list: "a JSON array", str: "text", bool: "true or false", type(None): "null"}
-    found = names.get(type(payload), "a number")
     message = (
-        f"The API's response is unknown (HTTP 200): expected {expected}, got {found}.\n"
+        f"The API's response is unknown (HTTP 200): expected {expected}, got {names.get(type(payload), 'a number')}.\n"
         f"Check that the host of the Airflow connection is the base URL of this API.\nThe request was {request}."
     )
     return error_in(payload, request) or RiffusionApiError(message, http_status=200, request=str(request))

@@ -89,6 +89,23 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Slots:
+    """
+    An account's slots for generations.
+
+    :param user_id: the account
+    :param max_jobs: how many slots the account has
+    :param executing: how many are in use
+    :param available: how many are free
+    """
+
+    user_id: str
+    max_jobs: int | None = None
+    executing: int | None = None
+    available: int | None = None
+
+
+@dataclass(frozen=True)
 class Account:
     """
     A Riffusion account that is configured at the vendor.

@@ -72,6 +72,11 @@ def scheduler_request() -> Request:
     return Request("GET", f"{_PREFIX}/scheduler")
 
 
+def available_request() -> Request:
+    """Return the request for the free slots of all accounts."""
+    return Request("GET", f"{_PREFIX}/scheduler/available")
+
+
 def delete_job_request(job_id: str) -> Request:
     """Return the request that takes a job off the vendor's job list."""
     return Request("DELETE", f"{_PREFIX}/scheduler/{quote(job_id, safe='')}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.errors import ERROR_KEYS, error_in, error_of_payload, text_of_error, unexpected
-from airflow_provider_riffusion.useapi.models import Account, Job, Song, SongState
+from airflow_provider_riffusion.useapi.models import Account, Job, Slots, Song, SongState
 from airflow_provider_riffusion.useapi.prompts import is_song_id
 
 _COMPLETED_STATUSES = frozenset({"completed", "complete"})
@@ -85,6 +85,20 @@ def parse_jobs(payload: object, request: Request) -> list[Job]:
         Job(entry["job_id"], _text(entry.get("user_id")), _text(entry.get("started")), _text(entry.get("replyRef")))
         for entry in _with_id(payload, "job_id")
     ]
+
+
+def parse_available(payload: object, request: Request) -> list[Slots]:
+    """
+    Read the response to GET scheduler/available.
+
+    :raises RiffusionApiError: the payload has no list of slots
+    """
+    entries = payload.get("available") if isinstance(payload, dict) else None
+    if not isinstance(entries, list):
+        raise unexpected("an object of slots", payload, request)
+    slots = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("user_id"), str)]
+    counts = ("maxJobs", "executing", "available")
+    return [Slots(entry["user_id"], *(_whole(entry.get(name)) for name in counts)) for entry in slots]
 
 
 def parse_lyrics(payload: object, request: Request) -> str:

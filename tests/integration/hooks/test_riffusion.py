@@ -40,6 +40,7 @@ def test_the_other_endpoints(emulator: Emulator) -> None:
     (job_id,) = hook.create(hook.create_request({"prompt": "a song"}))
     (job,) = hook.get_scheduler()
     assert (job.id, job.user_id) == (job_id, "user-1")
+    assert hook.get_available()[0].executing == 1
     assert hook.delete_job(job_id)
     assert not hook.delete_job(job_id)
     assert hook.create(hook.create_request({"prompts": [{"text": "a"}]}))

@@ -68,6 +68,9 @@ accounts = st.builds(models.Account, user_id=user_ids, max_jobs=counts, error=ma
 jobs = st.builds(models.Job, id=song_ids, user_id=maybe_text, started=maybe_text, reply_ref=maybe_text)
 
 
+slots = st.builds(models.Slots, user_id=plain_text, max_jobs=counts, executing=counts, available=counts)
+
+
 envelopes = st.one_of(
     st.fixed_dictionaries({"error": plain_text}, optional={"code": st.integers(100, 999) | plain_text}),
     st.fixed_dictionaries({"error": st.fixed_dictionaries({"code": st.integers(100, 999), "message": plain_text})}),
@@ -85,6 +88,15 @@ def job_document(job: models.Job) -> dict[str, Any]:
     return {"job_id": job.id, "user_id": job.user_id, "started": job.started, "replyRef": job.reply_ref}
 
 
+def slots_document(slot: models.Slots) -> dict[str, Any]:
+    return {
+        "user_id": slot.user_id,
+        "maxJobs": slot.max_jobs,
+        "executing": slot.executing,
+        "available": slot.available,
+    }
+
+
 song_documents = songs.map(asdict)
 
 
@@ -100,6 +112,11 @@ objects_of_accounts = st.dictionaries(user_ids, account_documents, max_size=3)
 lists_of_jobs = st.lists(jobs.map(job_document), max_size=3)
 
 
+objects_of_slots = st.fixed_dictionaries(
+    {"executing": lists_of_jobs, "available": st.lists(slots.map(slots_document), max_size=3)}
+)
+
+
 created_documents = st.one_of(
     st.fixed_dictionaries({"job_id": song_ids, "user_id": plain_text}),
     st.fixed_dictionaries({"jobs": st.lists(st.fixed_dictionaries({"id": song_ids}), max_size=3)}),
@@ -112,6 +129,7 @@ PARSERS: dict[str, tuple[Callable[..., object], st.SearchStrategy[Any]]] = {
     "accounts": (responses.parse_accounts, objects_of_accounts),
     "account": (responses.parse_account, account_documents | objects_of_accounts),
     "jobs": (responses.parse_jobs, lists_of_jobs),
+    "slots": (responses.parse_available, objects_of_slots),
     "lyrics": (responses.parse_lyrics, st.fixed_dictionaries({"lyrics": plain_text})),
     "created": (responses.parse_created, created_documents),
     "download url": (responses.parse_download_url, st.just({"url": "https://files.example/a?sig=1"})),
@@ -254,6 +272,11 @@ def test_broken_accounts_of_any_reply_are_one_error(payload: Any) -> None:
 @given(expected=st.lists(jobs, max_size=3), unusable=st.lists(noise, max_size=3))
 def test_jobs_are_read_whatever_stands_between_them(expected: list[models.Job], unusable: list[Any]) -> None:
     assert responses.parse_jobs([*unusable, *map(job_document, expected)], REQUEST) == expected
+
+
+@given(expected=st.lists(slots, max_size=3), unusable=st.lists(noise, max_size=3))
+def test_slots_are_read_whatever_stands_between_them(expected: list[models.Slots], unusable: list[Any]) -> None:
+    assert responses.parse_available({"available": [*map(slots_document, expected), *unusable]}, REQUEST) == expected
 
 
 @given(lyrics=plain_text, others=st.dictionaries(any_text, json_values, max_size=2))
