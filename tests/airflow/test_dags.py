@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.providers.common.compat.sdk import ParamValidationError
 
 from airflow_provider_riffusion.emulator import Emulator, Song
 from tests.support.dag_runs import EXAMPLES, outcomes_of, results_of, run_dag

@@ -12,9 +12,8 @@ from types import SimpleNamespace
 from typing import Any, Literal
 from unittest.mock import patch
 
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_riffusion.exceptions import RiffusionError
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook

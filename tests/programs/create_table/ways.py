@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from tests.programs.create_table.life import Killed, Life, Mode, Moment, StoreKind, kill_triggerer
 from tests.programs.create_table.servers import Server
