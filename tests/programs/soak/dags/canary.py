@@ -46,7 +46,7 @@ with DAG("canary", schedule=None, default_args={"retries": 0}):
     )
     # First, so that all of them wait at the same time; none ends before it is told to.
     RiffusionSongSensor.partial(
-        task_id="deferrable", deferrable=True, priority_weight=100, poke_interval=1, timeout=300
+        task_id="deferrable", deferrable=True, priority_weight=100, poke_interval=1, timeout=120
     ).expand_kwargs(found["deferrable"])
     RiffusionListSongsOperator.partial(task_id="list").expand_kwargs(found["list"])
     RiffusionAccountSensor.partial(task_id="gate", **sensor).expand_kwargs(found["gate"])
