@@ -97,6 +97,13 @@ def airflow_db() -> None:
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage in property tests: tracing doubles their time, and other tests run the same lines."""
+    for item in items:
+        if item.path.name.endswith("_properties.py"):
+            item.add_marker(pytest.mark.no_cover)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Keep the tests in one process that share what takes long to make."""
