@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,21 +45,35 @@ def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with an empty bucket."""
+def open_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
+    """
+    Open a store by its name; it stays open for all tests of a process.
+
+    Airflow keeps the file system of a connection, and with it the address of a server that must not be another's later.
+    """
     with ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("store")
-        match request.param:
-            case "local":
-                yield LocalFolder(folder)
-            case "s3":
-                yield S3(stack)
-            case "azure":
-                yield AzureBlob(stack, folder)
-            case "gcs":
-                yield GoogleCloudStorage(stack)
-            case other:
-                raise pytest.UsageError(f"--stores: there is no {other!r}; use local, s3, azure and gcs")
+
+        @cache
+        def opened(name: str) -> Store:
+            folder = tmp_path_factory.mktemp("store")
+            match name:
+                case "local":
+                    return LocalFolder(folder)
+                case "s3":
+                    return S3(stack)
+                case "azure":
+                    return AzureBlob(stack, folder)
+                case "gcs":
+                    return GoogleCloudStorage(stack)
+            raise pytest.UsageError(f"--stores: there is no {name!r}; use local, s3, azure and gcs")
+
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def store(request: pytest.FixtureRequest, open_store: Callable[[str], Store]) -> Store:
+    """A store with an empty bucket."""
+    return open_store(request.param)
 
 
 @pytest.fixture
