@@ -36,7 +36,9 @@ def main() -> int:
         "--faults",
         type=int,
         default=canary.COUNT,
-        help="kinds of faults, by chance, that the canary meets (%(default)s)",
+        choices=range(1, canary.COUNT + 1),
+        metavar="FAULTS",
+        help="kinds of faults, by chance, that the canary meets, at most all (%(default)s)",
     )
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
