@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ os.environ.update(
 from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after the environment, see above
 from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the environment, see above
 
+UNTRACED = ("airflow", "docs")
 CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
 IS_SLOW_AIRFLOW = metadata.version("apache-airflow").startswith("3.1.")
 
@@ -97,11 +100,23 @@ def airflow_db() -> None:
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage in property tests: tracing doubles their time, and other tests run the same lines."""
-    for item in items:
-        if item.path.name.endswith("_properties.py"):
-            item.add_marker(pytest.mark.no_cover)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """
+    Measure no coverage in tests that run only what others run too, because tracing doubles their time.
+
+    pytest-cov's ``no_cover`` does nothing in the processes of pytest-xdist: two are started there, and it ends one.
+    """
+    if not (item.path.name.endswith("_properties.py") or item.path.parent.name in UNTRACED):
+        return (yield)
+    trace, thread_trace = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
+        threading.settrace(thread_trace)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -143,7 +143,7 @@ def test_64_deferred_waits_on_an_api_that_hangs_end_by_their_deadline(
 def test_a_request_that_renders_differently_in_a_retry_is_no_new_one(
     emulator: Emulator, caplog: pytest.LogCaptureFixture, mode: Mode, kind: StoreKind
 ) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     life = Life(mode, kind)
     with life.struck("before a poll", die):
         life.run(prompt="a song of 12:00")
@@ -159,7 +159,7 @@ def test_a_request_that_renders_differently_in_a_retry_is_no_new_one(
 def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
     emulator: Emulator, mode: Mode, kind: StoreKind
 ) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     life = Life(mode, kind)
     with life.struck("before a poll", die):
         life.run(prompt="the old song")
@@ -197,7 +197,7 @@ def test_nor_when_the_new_request_was_refused_at_first(emulator: Emulator, mode:
 def test_a_retry_after_a_clear_is_a_retry_also_when_the_cleared_try_found_nothing(
     emulator: Emulator, mode: Mode
 ) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     life = Life(mode, "kept")
     with life.struck("after the send", die):
         life.run()
@@ -222,7 +222,7 @@ def test_a_finished_task_that_is_cleared_creates_anew_also_with_fewer_retries(em
 
 
 def test_songs_that_still_run_are_not_paid_for_again_by_fewer_retries(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     life = Life("sync", "kept")
     assert life.run(timeout=0.1).how == "retried"
     life.retry()
@@ -242,7 +242,7 @@ def test_a_first_try_does_not_become_a_retry_by_more_retries(emulator: Emulator)
 
 
 def test_a_trigger_of_version_0_1_0_goes_on(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     (job_id,) = prompt_operator(wait_for_completion=False).execute({})
     old: dict[str, Any] = {
         "ids": [job_id],
@@ -267,7 +267,7 @@ def test_a_trigger_of_version_0_1_0_goes_on(emulator: Emulator) -> None:
 def test_a_create_that_version_0_1_0_has_saved_goes_on(
     emulator: Emulator, mode: Mode, has_ids: bool, following: str
 ) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=0.5)
     reference = "5f0c1e6b2a9d4b7f8e3a1c5d7b9f0e2a"
     ids = prompt_operator(wait_for_completion=False, reply_ref=reference).execute({})
     life = Life(mode, "kept")

@@ -20,7 +20,7 @@ FIGURES = pytest.StashKey[list[str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stores", default="local,s3", help="of local, s3, azure, gcs and sftp, divided by commas")
-    parser.addoption("--kills", default=5, type=int, help="how many downloads of each kind are killed")
+    parser.addoption("--kills", default=2, type=int, help="how many downloads of each kind are killed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
