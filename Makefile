@@ -24,8 +24,8 @@ KILLS ?= 50
 SONGS ?= 500
 # How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
 FAULTS ?=
-# Four test processes keep two cores busy, because many tests wait for a server.
-WORKERS ?= 4
+# Three test processes keep two cores busy, because many tests wait for a server; four take longer.
+WORKERS ?= 3
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
