@@ -7,10 +7,14 @@ AIRFLOW ?=
 ifeq ($(AIRFLOW),)
 VENV := .venv
 CONSTRAINTS := constraints.txt
+# Three test processes keep two cores busy, because many tests wait for a server; four take longer.
+WORKERS ?= 3
 COVERAGE := --cov --cov-report=term
 else
 VENV := .venv-$(AIRFLOW)
 CONSTRAINTS := tests/constraints-$(AIRFLOW).txt
+# A task waits more on an older Airflow, so that four are quicker than three.
+WORKERS ?= 4
 # Older releases of Airflow and requests have fewer types of their own.
 MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-ignores
 endif
@@ -24,8 +28,6 @@ KILLS ?= 50
 SONGS ?= 500
 # How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
 FAULTS ?=
-# Three test processes keep two cores busy, because many tests wait for a server; four take longer.
-WORKERS ?= 3
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
