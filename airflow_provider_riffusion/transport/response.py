@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_SECONDS = 5.0
 
-#: As much as a socket usually holds; a longer buffer costs its allocation, a shorter one more reads.
-_READ_BYTES = 2**18
+#: Shorter reads cost more calls, and longer ones memory.
+_READ_BYTES = 2**19
 _ERROR_BODY_BYTES = 2**16
 
 

@@ -1,16 +1,13 @@
 """Write and hash a body in a thread of its own, while the rest of it is read."""
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 from airflow_provider_riffusion.exceptions import RiffusionError
 
-#: Far larger than a network packet, because each batch costs a switch between threads.
+#: Far more than a packet, because each batch costs a switch between threads; two batches are in memory at once.
 _BATCH_BYTES = 2**19
-#: With the batch that is being filled, a body takes at most some 2 MiB.
-_WAITING_BATCHES = 2
 
 
 class BackgroundWriter:
@@ -27,7 +24,7 @@ class BackgroundWriter:
         self._sinks = sinks
         self._batch: list[bytes] = []
         self._batch_bytes = 0
-        self._waiting: deque[Future[None]] = deque()
+        self._written: Future[None] | None = None
         # It starts its thread with the first batch, and ends it even when a signal handler raises anywhere in here.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="riffusion-writer")
 
@@ -36,23 +33,23 @@ class BackgroundWriter:
         self._batch.append(chunk)
         self._batch_bytes += len(chunk)
         if self._batch_bytes >= _BATCH_BYTES:
-            if len(self._waiting) == _WAITING_BATCHES:
-                self._waiting.popleft().result()
-            self._waiting.append(self._pool.submit(self._hand_on, self._batch))
+            self._wait()
+            self._written = self._pool.submit(self._hand_on, self._batch)
             self._batch, self._batch_bytes = [], 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        try:
+        # The file must be nobody else's when the next attempt begins to write to it, so the thread is waited for.
+        with self._pool:
             if error is None or isinstance(error, RiffusionError):
-                while self._waiting:
-                    self._waiting.popleft().result()
+                self._wait()
                 self._hand_on(self._batch)
-        finally:
-            # The file must be nobody else's when the next attempt begins to write to it.
-            self._pool.shutdown(cancel_futures=True)
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            self._written.result()
 
     def _hand_on(self, batch: list[bytes]) -> None:
         for chunk in batch:
