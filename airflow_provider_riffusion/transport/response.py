@@ -115,9 +115,10 @@ class Response:
 
     @property
     def _length(self) -> int | None:
-        text = self._response.headers.get("Content-Length", "")
-        is_length = text.isdecimal() and len(text) < 19 and "Content-Encoding" not in self._response.headers
-        return int(text) if is_length else None
+        headers = self._response.headers
+        text = headers.get("Content-Length", "")
+        is_coded = "Content-Encoding" in headers or "Transfer-Encoding" in headers
+        return int(text) if text.isdecimal() and len(text) < 19 and not is_coded else None
 
     def _body(self, max_bytes: int, limit: str, size: int = 0) -> Iterator[bytes]:
         """Yield what comes after the ``size`` bytes that are stored already."""

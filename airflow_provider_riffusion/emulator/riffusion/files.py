@@ -65,7 +65,7 @@ def with_other_format(song: Song, name: str, response: Response) -> Response:
 
 def with_ranges(song: Song, name: str, response: Response) -> Response:
     """Return a response that comes in ranges, under an ETag that tells two versions of a song's file apart."""
-    etag = f'"{sha256(f"{song.id}/{name}".encode()).hexdigest()[:32]}"'
+    etag = f'"{sha256(f"{song}/{name}".encode()).hexdigest()[:32]}"'
     return replace(response, headers={**response.headers, "Accept-Ranges": "bytes", "ETag": etag})
 
 
