@@ -43,7 +43,6 @@ class StoredBody:
         self.length: int | None = None
         #: The version that the file holds a part of; None: a part that cannot be gone on with.
         self._etag: str | None = None
-        self._is_asked = False
         self._is_trusted = True
         self._furthest = 0
         self._digest = hashlib.sha256()
@@ -60,8 +59,7 @@ class StoredBody:
 
     def range_headers(self) -> dict[str, str]:
         """Return the headers that ask for the rest of the body; none when all of it is needed."""
-        self._is_asked = self._etag is not None
-        return {"Range": f"bytes={self.size}-", "If-Range": self._etag} if self._etag is not None else {}
+        return {} if self._etag is None else {"Range": f"bytes={self.size}-", "If-Range": self._etag}
 
     def is_continued_by(self, response: requests.Response) -> bool:
         """
@@ -69,7 +67,7 @@ class StoredBody:
 
         :raises RiffusionDownloadError: it is a part that does not fit; the next attempt starts over
         """
-        if not self._is_asked or response.status_code not in (206, 416):
+        if self._etag is None or response.status_code not in (206, 416):
             return False
         url = shown(response.url)
         if response.status_code == 206 and self._fits(response.headers):
