@@ -1,11 +1,12 @@
 """One HTTP exchange done well: timeouts, retries, minimum speed, redirects, and secrets for one origin alone."""
 
+import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote
 
 import requests
@@ -16,6 +17,7 @@ from airflow_provider_riffusion.exceptions import RiffusionDownloadError, Riffus
 from airflow_provider_riffusion.transport.errors import translated_errors
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.response import Response
+from airflow_provider_riffusion.transport.resume import StoredBody
 from airflow_provider_riffusion.transport.retry import ATTEMPTS, retrying
 from airflow_provider_riffusion.transport.settings import TransportSettings
 from airflow_provider_riffusion.transport.urls import check_address, check_url, joined, origin_of, shown
@@ -43,24 +45,37 @@ class Client:
         self._aborted = threading.Event()
         self._watchdogs: set[Watchdog] = set()
 
-    def get(self, request: Request, use: Callable[[Response], T], *, attempts: int = ATTEMPTS) -> T:
+    def get(
+        self,
+        request: Request,
+        use: Callable[[Response], T],
+        *,
+        into: BinaryIO | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> T:
         """
         Send a GET, follow its redirects, and hand the response over; repeat all of this while the failure is transient.
 
+        A body that breaks while it is saved goes on where it broke, if the server allows that; ``use`` is then called
+        with a response that looks like one that brings all of the body.
+
         :param request: the request
         :param use: makes the result from the response; an error that it raises with ``transient`` set is repeated, too
-        :param attempts: how often the request is sent at most
+        :param into: where :meth:`Response.save` puts the body, opened for reading and writing; by default memory
+        :param attempts: how often the request is sent at most, not counting attempts that bring enough of a body that
+            goes on
         :raises RiffusionConnectionError: no response came
         :raises RiffusionDownloadError: the body is not whole, or a redirect was refused
         :raises RiffusionRateLimitError: Retry-After asks for a pause longer than MAX_RETRY_AFTER_SECONDS
         """
+        stored = self._stored(into)
 
         def attempt() -> T:
-            with self._hidden_token(), self._followed(request) as response:
+            with self._hidden_token(), self._followed(request, stored) as response:
                 self.check(response, request)
                 return use(response)
 
-        return retrying(attempts, self._aborted)(attempt)
+        return retrying(attempts, self._aborted, stored.note_progress)(attempt)
 
     def send(self, request: Request, use: Callable[[Response], T], *, timeout: float | None = None) -> T:
         """
@@ -79,7 +94,7 @@ class Client:
             prepared = self._prepared(request, session)
             self._authorize(prepared)
             with self._exchange(prepared, session, timeout) as (response, watchdog):
-                found = Response(response, self.settings, watchdog, is_foreign=False)
+                found = Response(response, self.settings, watchdog, self._stored(None), is_foreign=False)
                 self.check(found, request)
                 return use(found)
 
@@ -100,9 +115,13 @@ class Client:
             self.settings.hide_token_in(error)
             raise
 
+    def _stored(self, file: BinaryIO | None) -> StoredBody:
+        return StoredBody(io.BytesIO() if file is None else file, self.settings)
+
     @contextmanager
-    def _followed(self, request: Request) -> Iterator[Response]:
+    def _followed(self, request: Request, stored: StoredBody) -> Iterator[Response]:
         is_foreign = request.location is not None
+        headers = stored.range_headers()
         for _ in range(MAX_REDIRECTS + 1):
             if request.location is not None:
                 # A URL that quotes a secret would tell it to the logs of another host and to ours.
@@ -110,7 +129,7 @@ class Client:
                     said = "Refused to fetch a URL that came from a response: it holds a secret of ours"
                     raise RiffusionDownloadError(said)
                 check_url(request.location, self._origin)
-            prepared = self._prepared(request, self._session)
+            prepared = self._prepared(request, self._session, headers)
             # From here on the URL is judged in the form in which it is connected to.
             url = prepared.url or ""
             is_own = origin_of(url) == self._origin
@@ -120,7 +139,7 @@ class Client:
                 check_address(url, self._origin)
             with self._exchange(prepared, self._session) as (response, watchdog):
                 if response.status_code not in _REDIRECTS or "Location" not in response.headers:
-                    yield Response(response, self.settings, watchdog, is_foreign=is_foreign or not is_own)
+                    yield Response(response, self.settings, watchdog, stored, is_foreign=is_foreign or not is_own)
                     return
                 request = replace(request, location=joined(url, response.headers["Location"]))
         raise RiffusionDownloadError(f"{shown(str(request.location))}: more than {MAX_REDIRECTS} redirects")
@@ -130,11 +149,13 @@ class Client:
         if with_token:
             prepared.headers["Authorization"] = f"Bearer {self.settings.token}"
 
-    def _prepared(self, request: Request, session: requests.Session) -> requests.PreparedRequest:
+    def _prepared(
+        self, request: Request, session: requests.Session, headers: Mapping[str, str] | None = None
+    ) -> requests.PreparedRequest:
         url = request.location or f"{self.settings.base_url}{request.path}"
         params = request.params if request.location is None else {}
         # An auth that does nothing keeps requests from using credentials in ~/.netrc and in the URL.
-        plain = requests.Request(request.method, url, params=params, json=request.json, auth=lambda same: same)
+        plain = requests.Request(request.method, url, headers, params=params, json=request.json, auth=lambda same: same)
         with translated_errors(shown(url)):
             return session.prepare_request(plain)
 

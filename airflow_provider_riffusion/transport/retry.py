@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,17 +19,23 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_WAITING_SECONDS = 300.0
 
 
-def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
+def retrying(attempts: int, aborted: threading.Event, note_progress: Callable[[], bool]) -> tenacity.Retrying:
     """
     Return the policy for one GET.
 
-    :param attempts: how often the GET is sent at most
+    :param attempts: how often the GET is sent at most, not counting attempts that made progress
     :param aborted: ends pauses and attempts when it is set
+    :param note_progress: is called after each attempt that failed; returns whether it made progress all the same
     """
+
+    def start_anew_after_progress(state: tenacity.RetryCallState) -> None:
+        if note_progress():
+            state.attempt_number, state.idle_for = 0, 0.0
 
     def log_pause(state: tenacity.RetryCallState) -> None:
         number, seconds, error = state.attempt_number, state.upcoming_sleep, state.outcome and state.outcome.exception()
-        log.warning("Attempt %s of %s failed, next in %.1f s: %s", number, attempts, seconds, error)
+        attempt = f"Attempt {number} of {attempts}" if number else "An attempt that brought a part of the body"
+        log.warning("%s failed, next in %.1f s: %s", attempt, seconds, error)
 
     def is_enough(state: tenacity.RetryCallState) -> bool:
         has_waited_enough = state.idle_for + state.upcoming_sleep > MAX_WAITING_SECONDS
@@ -43,6 +50,7 @@ def retrying(attempts: int, aborted: threading.Event) -> tenacity.Retrying:
     spread = tenacity.wait_random(0, 1)
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_worth_repeating),
+        after=start_anew_after_progress,
         wait=pause,
         stop=is_enough,
         before_sleep=log_pause,

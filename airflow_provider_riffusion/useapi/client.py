@@ -30,8 +30,9 @@ class UseapiClient(Client):
 
     def check(self, response: Response, request: Request) -> None:
         """Raise for a status that is no success."""
-        # A GET is answered with 200 alone: 206 would be a part, and 202 and 204 have no body to read.
-        if response.status == 200 or (request.method != "GET" and 200 <= response.status < 300):
+        # 202 and 204 have no body to read, and 206 is a part that is good only where it continues what is stored.
+        is_good = response.status == 200 or response.is_continuation
+        if is_good or (request.method != "GET" and 200 <= response.status < 300):
             return
         if response.is_foreign:
             raise RiffusionDownloadError(

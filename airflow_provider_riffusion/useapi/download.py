@@ -75,8 +75,8 @@ def download_audio(
             payload = parse_json(response.read(max_bytes=MAX_JSON_BYTES), request)
             return replace(request, location=parse_url(payload, request))
 
-        found = client.get(request, read)
-        saved = client.get(found, save) if isinstance(found, Request) else found
+        found = client.get(request, read, into=file)
+        saved = client.get(found, save, into=file) if isinstance(found, Request) else found
         return replace(saved, path=saved.path.replace(path))
 
 
@@ -93,15 +93,16 @@ def download_stems(
         document = Path(spool, "response.json")
 
         def read(response: Response) -> list[Stem]:
-            with document.open("w+b") as file:
-                # What stems of max_bytes take in base64, and something for the rest of the document.
-                most = min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES)
-                limit = "that JSON may have" if most == _MAX_STEMS_JSON_BYTES else "that fit max_bytes"
-                response.save(file, max_bytes=most, limit=limit)
+            # What stems of max_bytes take in base64, and something for the rest of the document.
+            most = min(2 * max_bytes + MAX_JSON_BYTES, _MAX_STEMS_JSON_BYTES)
+            limit = "that JSON may have" if most == _MAX_STEMS_JSON_BYTES else "that fit max_bytes"
+            response.save(max_bytes=most, limit=limit)
+            file.flush()
             return parse_stems(parse_json(client.settings.hide_token(_text_of(document)), request), request)
 
         try:
-            stems = client.get(request, read)
+            with document.open("w+b") as file:
+                stems = client.get(request, read, into=file)
         except RiffusionStemsError as error:
             raw_path = folder / f"{song_id}.stems.unknown.json"
             document.write_bytes(client.settings.hide_token(document.read_bytes()))
@@ -144,7 +145,9 @@ def _save_stems(
         with (folder / f"{number}.stem").open("x+b") as file:
             if stem.url is not None:
                 at_url = replace(request, location=stem.url)
-                saved = client.get(at_url, lambda response: _save_audio(response, request, file, None, max_bytes))
+                saved = client.get(
+                    at_url, lambda response: _save_audio(response, request, file, None, max_bytes), into=file
+                )
             else:
                 saved = _save_encoded(stem, request, file)
         sizes.append(saved.size)
@@ -176,7 +179,7 @@ def _save_audio(
             f"{request}: asked for {wanted}, got {'nothing' if not head else f'a body that starts with {quoted!r}'}",
             transient=not head,
         )
-    sha256 = response.save(file, max_bytes=max_bytes)
+    sha256 = response.save(max_bytes=max_bytes)
     return _whole_file(request, file, sha256, expected or found)
 
 

@@ -25,7 +25,7 @@ def test_every_setting_is_an_option() -> None:
         *("--files-url", "http://files.example", "--job-id-known", "no", "--songs-shown", "finished"),
         *("--stagger-seconds", "0.25", "--appearance-delay-seconds", "2", "--cancelled-jobs", "dropped"),
         *("--library-order", "by-id", "--library-times", "equal", "--library-changes", "adds", "--page-limit", "20"),
-        *("--not-found-body", "html"),
+        *("--not-found-body", "html", "--ranges", "yes"),
     ]
     assert make_emulator(build_parser().parse_args(words)).settings == Settings(
         generation_seconds=0.5,
@@ -39,6 +39,7 @@ def test_every_setting_is_an_option() -> None:
         audio_reply="url",
         stems_reply="urls",
         missing_stems="null",
+        ranges="yes",
         content_type="audio/x",
         files_url="http://files.example",
         job_id_known="no",

@@ -18,8 +18,10 @@ from airflow_provider_riffusion.emulator.riffusion.files import (
     download_response,
     file_response,
     file_url,
+    other_version,
     song_id_and_name,
     with_other_format,
+    with_ranges,
 )
 from airflow_provider_riffusion.emulator.riffusion.models import Account, Song
 from airflow_provider_riffusion.emulator.riffusion.state import State
@@ -137,21 +139,31 @@ class Endpoints(Service):
         kind = request.query.get("download_format", "")
         if kind not in _DOWNLOAD_FORMATS:
             raise RefusedError(400, f"Parameter download_format is one of mp3, wav, stems, not {kind!r}")
-        song = self._state.song(_required_id(request), account.user_id)
+        song = self._song(request, _required_id(request), account.user_id)
         if not song.done:
             # 409 "not finished yet" [C]; how a failed song is refused is [?].
             status = 400 if song.status == "failed" else 409
             raise RefusedError(status, f"Song {song.id} has no audio, its status is {song.status}")
         response = download_response(song, kind, self._state.settings, self._base_url(request))
-        return with_other_format(song, kind, response) if request.wrong_format else response
+        return self._offered(song, kind, with_other_format(song, kind, response) if request.wrong_format else response)
 
     def _file(self, request: Request) -> Response:
         song_id, name = song_id_and_name(request.path)
-        song = self._state.song(song_id)
+        song = self._song(request, song_id)
         if not song.done or request.method != "GET":
             raise RefusedError(404, f"No such file: {request.path}")
         response = file_response(song, name)
-        return with_other_format(song, name, response) if request.wrong_format and name not in song.stems else response
+        if request.wrong_format and name not in song.stems:
+            response = with_other_format(song, name, response)
+        return self._offered(song, name, response)
+
+    def _song(self, request: Request, song_id: str, user_id: str | None = None) -> Song:
+        song = self._state.song(song_id, user_id)
+        return other_version(song) if request.other_version else song
+
+    def _offered(self, song: Song, name: str, response: Response) -> Response:
+        is_in_ranges = self._state.settings.ranges == "yes" and response.status == 200
+        return with_ranges(song, name, response) if is_in_ranges else response
 
     def _list_songs(self, request: Request) -> Response:
         account = self._account(request)

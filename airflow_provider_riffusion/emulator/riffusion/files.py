@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -60,6 +61,17 @@ def file_response(song: Song, name: str) -> Response:
 def with_other_format(song: Song, name: str, response: Response) -> Response:
     """Return wav in place of mp3, and mp3 in place of all else, under the Content-Type of the right response."""
     return replace(file_response(song, "wav" if name == "mp3" else "mp3"), content_type=response.content_type)
+
+
+def with_ranges(song: Song, name: str, response: Response) -> Response:
+    """Return a response that comes in ranges, under an ETag that tells two versions of a song's file apart."""
+    etag = f'"{sha256(f"{song}/{name}".encode()).hexdigest()[:32]}"'
+    return replace(response, headers={**response.headers, "Accept-Ranges": "bytes", "ETag": etag})
+
+
+def other_version(song: Song) -> Song:
+    """Return a song whose files are as long as the given one's and hold other bytes."""
+    return replace(song, id=song.id[:-1] + ("x" if song.id[-1:] != "x" else "y"))
 
 
 def download_response(song: Song, kind: str, settings: Settings, base_url: str) -> Response:

@@ -126,6 +126,7 @@ class Settings:
         ``download_url``, ``unknown``
     :param missing_stems: how a mapping shows a stem that the song does not have: ``absent``, ``null``,
         ``empty`` [C]
+    :param ranges: whether files, and what ``GET music/download`` gives, have a strong ETag and come in ranges [?]
     :param content_type: Content-Type of mp3 and wav, undocumented; None: ``audio/mpeg`` or ``audio/wav``
     :param files_url: base of the URLs that responses contain, to give them another origin; None: this server
     """
@@ -153,6 +154,7 @@ class Settings:
         "base64"
     )
     missing_stems: Literal["absent", "null", "empty"] = "absent"
+    ranges: Literal["no", "yes"] = "no"
     content_type: str | None = None
     files_url: str | None = None
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+from airflow_provider_riffusion.emulator.server.ranges import RANGE_FAULTS
 from airflow_provider_riffusion.emulator.server.request import Request, path_matches
 from airflow_provider_riffusion.emulator.server.response import (
     ERROR_BODIES,
@@ -38,6 +39,7 @@ FAULTS = {
     "wrong-format": "sends mp3 where wav was asked and the reverse",
     "endless": "repeats the body for ever",
     "lost-reply": "carries the request out and closes the connection without a response",
+    **RANGE_FAULTS,
 }
 REDIRECT_LOOP_PATH = "/files/redirect-loop"
 

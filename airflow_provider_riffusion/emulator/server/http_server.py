@@ -24,6 +24,7 @@ from airflow_provider_riffusion.emulator.server.faults import (
     changed_response,
     response_instead,
 )
+from airflow_provider_riffusion.emulator.server.ranges import ranged, wants_new_version
 from airflow_provider_riffusion.emulator.server.request import Request
 from airflow_provider_riffusion.emulator.server.request_log import RequestLog, log_entry
 from airflow_provider_riffusion.emulator.server.response import RefusedError, Response, error_response
@@ -163,6 +164,8 @@ class Handler(BaseHTTPRequestHandler):
             # A client in a container reaches this server by another name than the one it is bound to.
             base_url=f"http://{host}" if _HOST_HEADER.fullmatch(host) else self.server.url,
             song_id=self.server.service.song_id(parts.path, query),
+            range=self.headers.get("Range"),
+            if_range=self.headers.get("If-Range"),
         )
 
     def _response(self, request: Request, body_error: RefusedError | None, fault: Fault | None) -> Response:
@@ -179,8 +182,9 @@ class Handler(BaseHTTPRequestHandler):
                 raise body_error
             if is_control:
                 return self.server.control.answer(request)
-            wrong_format = fault is not None and fault.what == "wrong-format"
-            response = service.answer(replace(request, wrong_format=wrong_format))
+            what = None if fault is None else fault.what
+            wanted = replace(request, wrong_format=what == "wrong-format", other_version=wants_new_version(what))
+            response = ranged(request, service.answer(wanted), what)
         except RefusedError as refusal:
             response = error_response(refusal.status, refusal.message, retry_after=refusal.retry_after)
         return instead or (response if fault is None else changed_response(fault, response))

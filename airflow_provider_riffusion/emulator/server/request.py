@@ -22,6 +22,9 @@ class Request:
     :param song_id: the song or job that the request is about; None: none
     :param wrong_format: whether a fault wants audio of another format than the one that was asked for, under
         the Content-Type of the right one
+    :param other_version: whether a fault wants another version of a file, of the same length
+    :param range: the ``Range`` header; None: none came
+    :param if_range: the ``If-Range`` header; None: none came
     """
 
     client: str
@@ -33,6 +36,9 @@ class Request:
     base_url: str
     song_id: str | None
     wrong_format: bool = False
+    other_version: bool = False
+    range: str | None = None
+    if_range: str | None = None
 
     @property
     def token(self) -> str | None:

@@ -53,9 +53,9 @@ def get(server: RawServer, *, max_bytes: int = 2**30, **settings: object) -> byt
     file = io.BytesIO()
 
     def save(response: Response) -> str:
-        return response.save(file, max_bytes=max_bytes)
+        return response.save(max_bytes=max_bytes)
 
-    sha256 = client(server.url, **settings).get(Request("GET", "/file"), save)
+    sha256 = client(server.url, **settings).get(Request("GET", "/file"), save, into=file)
     assert sha256 == hashlib.sha256(file.getvalue()).hexdigest()
     return file.getvalue()
 
@@ -248,7 +248,7 @@ def test_the_limit_that_struck_is_named() -> None:
         return str(caught.value)
 
     assert too_large(lambda response: response.read(max_bytes=9)).endswith("larger than the 9 bytes that JSON may have")
-    assert too_large(lambda response: response.save(io.BytesIO(), max_bytes=9)).endswith("the 9 bytes of max_bytes")
+    assert too_large(lambda response: response.save(max_bytes=9)).endswith("the 9 bytes of max_bytes")
 
 
 def test_an_endless_body_ends_at_the_limit() -> None:
