@@ -68,7 +68,7 @@ class RiffusionDownloadOperator(BaseDownloadOperator):
         """Download, check and publish the song."""
         self.check_parameters()
         download = self.song_download()
-        name = self.file_name or f"{self.song_id}.{self.download_format}"
+        name = self.file_name or download.name_of(self.song_id)
         # A store tells the content type by the ending.
         name += "" if download.is_stems or os.path.splitext(name)[1] else f".{self.download_format}"  # noqa: PTH122
         if (found := download.existing(self.song_id, name, download.size(name))) is not None:

@@ -130,6 +130,10 @@ class SongDownload:
         """Whether a song becomes a folder."""
         return self.download_format == STEMS
 
+    def name_of(self, song_id: str) -> str:
+        """Return the name of a song's file or folder, unless the user gives another."""
+        return f"{song_id}.{self.download_format}"
+
     def size(self, name: str) -> int | None:
         """Return the size in bytes of a song's file, or of its set's manifest; None when there is none."""
         return self.storage.size(name, MANIFEST) if self.is_stems else self.storage.size(name)
