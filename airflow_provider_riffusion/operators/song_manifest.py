@@ -93,7 +93,7 @@ class SongManifest:
         """Publish what is new for the next try, with the earlier lines that this try has not come to; best effort."""
         if self._is_saved:
             return
-        self._saved_at = time.monotonic()
+        self._is_saved, self._saved_at = True, time.monotonic()
         try:
             shutil.copyfile(self._lines, self._copy)
             with self._copy.open("a", encoding="ascii") as file:
@@ -102,7 +102,7 @@ class SongManifest:
         except (OSError, RiffusionError) as error:
             log.warning("The songs that are stored are not in a manifest, a retry would fetch them again: %s", error)
             return
-        self._is_saved, self.saved_path = True, self._storage.path(self._unfinished)
+        self.saved_path = self._storage.path(self._unfinished)
 
     def finish(self) -> None:
         """Publish the manifest, because all songs are there."""
