@@ -23,6 +23,8 @@ The errors of this provider.
     ├── RiffusionFileExistsError *         if_exists="fail", and the file exists
     ├── RiffusionSongFailedError *         a song ended failed
     ├── RiffusionTimeoutError              a deadline passed
+    ├── RiffusionBatchError                songs of a batch were not stored: song_ids, manifest
+    │   └── RiffusionBatchFailedError *    no retry can help any of them
     └── RiffusionCreateUncertainError *    nobody can tell what became of a create request
 
 A class with a star is also an ``AirflowFailException``: Airflow fails the task at once, whatever its ``retries``,
@@ -166,6 +168,23 @@ class RiffusionTimeoutError(RiffusionError):
 
     usable: Sequence[Any] = ()
     is_running: bool = False
+
+
+class RiffusionBatchError(RiffusionError):
+    """
+    Some songs of a batch were not stored; the next try fetches only these.
+
+    :param message: how many, what to do, and the errors of the first
+    :param song_ids: ids of the songs that failed
+    :param manifest: path or URL of the list of the songs that are there; None when there is none
+    """
+
+    song_ids: Sequence[str] = ()
+    manifest: str | None = None
+
+
+class RiffusionBatchFailedError(RiffusionBatchError, AirflowFailException):
+    """Some songs of a batch were not stored, and no retry can help any of them."""
 
 
 class RiffusionCreateUncertainError(RiffusionError, AirflowFailException):

@@ -85,6 +85,10 @@ class RiffusionHook(BaseHook):
     def _client(self) -> UseapiClient:
         return UseapiClient(self.settings)
 
+    def open(self) -> None:
+        """Look the connection up and make the client, which threads that share this hook must not do all at once."""
+        _ = self._client
+
     def test_connection(self) -> tuple[bool, str]:
         """
         Test the connection, for the button of Airflow's form and ``airflow connections test``.

@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ class LocalFolder:
         if status is not None and not stat.S_ISREG(status.st_mode):
             raise wrong_path(self.path(*names), "it exists and is not a regular file; choose another file_name")
         return status and status.st_size
+
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """Return the sizes in bytes of those files of the folder that are there."""
+        return {name: size for name in names if (size := self.size(name)) is not None}
 
     def publish(self, spooled: Path, *names: str) -> None:
         """Give a whole local file its final name, in place of an older file."""

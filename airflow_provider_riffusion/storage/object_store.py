@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import hashlib
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 #: How long an aborted upload may take to remove its parts.
 _ABORT_SECONDS = 10.0
 _PART_BYTES = 8 * 2**20
+#: From so many files on, one listing of the folder costs less than a look at each.
+_LISTED_FILES = 100
 #: One upload with small parts: fsspec's defaults hold hundreds of megabytes of a wav in memory.
 _PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "s3": {"chunksize": _PART_BYTES, "max_concurrency": 2},
@@ -41,6 +45,8 @@ class ObjectStore:
         self._is_bucket_checked = self._kind == SFTP
         self._bucket = location.path.partition("/")[0]
         self._root = location.path.removeprefix(self._bucket) if self._kind == SFTP else location.path
+        # Each upload holds parts of its file in memory.
+        self._one_upload = threading.Lock()
         with self._errors():
             self._fs = _file_system(location)
 
@@ -59,8 +65,23 @@ class ObjectStore:
                 return None
         return int(info["size"]) if info["type"] == "file" else None
 
-    def publish(self, spooled: Path, *names: str) -> None:
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        if len(names) < _LISTED_FILES:
+            return {name: size for name in names if (size := self.size(name)) is not None}
         with self._errors():
+            self._fs.invalidate_cache()
+            try:
+                entries = self._fs.ls(self._root or "/", detail=True)
+            except FileNotFoundError:
+                self._check_bucket()
+                entries = []
+            # The store's library would keep the list in memory.
+            self._fs.invalidate_cache()
+        sizes = {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
+        return {name: int(sizes[name]) for name in names if name in sizes}
+
+    def publish(self, spooled: Path, *names: str) -> None:
+        with self._errors(), self._one_upload:
             try:
                 _upload(self._fs, spooled, self._key(*names), _PUT_OPTIONS.get(self._kind))
             except FileNotFoundError as error:
@@ -171,15 +192,18 @@ def _upload(fs: Any, spooled: Path, key: str, options: Mapping[str, Any] | None)
 
 async def _put_and_rename(fs: Any, spooled: Path, key: str, go_on: Callable[..., None]) -> None:
     """Put a file into a hidden folder beside its final name, and have the server rename it over an older one."""
-    # Named as the spool, so that the next try of a killed task finds the folder, and removes it.
-    folder = f"{key.rpartition('/')[0]}/{spooled.relative_to(tempfile.gettempdir()).parts[0]}"
+    parent, _, name = key.rpartition("/")
+    spool, of_this_try = spooled.relative_to(tempfile.gettempdir()).parts[:2]
+    # Named as spool and file, so that the next try of a killed task finds the folder, and removes it, and files that
+    # are put at the same time from folders of one spool have each a folder.
+    folder = f"{parent}/{spool.removesuffix('.part')}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.part"
     # Not fsspec's mv(), which copies where a server cannot rename.
     async with fs.client.start_sftp_client() as sftp:
         # An earlier try that still runs cannot rename then, and fails.
         await sftp.rmtree(folder, ignore_errors=True)
         await sftp.makedirs(folder, exist_ok=True)
         try:
-            part = f"{folder}/{spooled.parent.name}"
+            part = f"{folder}/{of_this_try}"
             # The defaults hold tens of megabytes of a file in memory.
             await sftp.put(str(spooled), part, block_size=2**17, max_requests=16, progress_handler=go_on)
             await sftp.posix_rename(part, key)

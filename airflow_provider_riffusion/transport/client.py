@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import unquote
 
 import requests
@@ -24,6 +24,8 @@ from airflow_provider_riffusion.transport.urls import check_address, check_url, 
 from airflow_provider_riffusion.transport.watchdog import Watchdog, WatchedAdapter
 
 MAX_REDIRECTS = 5
+#: Connections that are kept open: more threads than a client is ever shared by.
+_POOL_CONNECTIONS = 32
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class Client:
         self._origin = origin_of(settings.base_url)
         self._aborted = threading.Event()
         self._watchdogs: set[Watchdog] = set()
+        self._parts: set[Client] = set()
 
     def get(
         self,
@@ -106,6 +109,20 @@ class Client:
         self._aborted.set()
         for watchdog in list(self._watchdogs):
             watchdog.abort()
+        for part in list(self._parts):
+            part.abort()
+
+    @contextmanager
+    def part(self) -> Iterator[Self]:
+        """Hand out a client that can be aborted without this one; aborting this one aborts it, too."""
+        client = type(self)(self.settings)
+        self._parts.add(client)
+        if self._aborted.is_set():
+            client.abort()
+        try:
+            yield client
+        finally:
+            self._parts.discard(client)
 
     @contextmanager
     def _hidden_token(self) -> Iterator[None]:
@@ -195,5 +212,5 @@ def _session() -> requests.Session:
     # Audio does not compress, and a Content-Length that counts the bytes on the wire is worth more than smaller JSON.
     session.headers["Accept-Encoding"] = "identity"
     for scheme in ("http://", "https://"):
-        session.mount(scheme, WatchedAdapter(max_retries=0))
+        session.mount(scheme, WatchedAdapter(max_retries=0, pool_maxsize=_POOL_CONNECTIONS))
     return session

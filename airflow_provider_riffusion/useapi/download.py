@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,8 +132,6 @@ def _save_stems(
     client: UseapiClient, request: Request, stems: Sequence[Stem], folder: Path, max_bytes: int
 ) -> list[DownloadedFile]:
     """Write the stems to a folder, several at once; the first that fails aborts the others."""
-    # A client of their own, so that aborting these exchanges leaves the hook's client usable.
-    client = UseapiClient(client.settings)
     sizes: list[int] = []
 
     def check_sizes() -> None:
@@ -145,16 +144,16 @@ def _save_stems(
         with (folder / f"{number}.stem").open("x+b") as file:
             if stem.url is not None:
                 at_url = replace(request, location=stem.url)
-                saved = client.get(
-                    at_url, lambda response: _save_audio(response, request, file, None, max_bytes), into=file
-                )
+                use = partial(_save_audio, request=request, file=file, expected=None, max_bytes=max_bytes)
+                saved = part.get(at_url, use, into=file)
             else:
                 saved = _save_encoded(stem, request, file)
         sizes.append(saved.size)
         check_sizes()
         return replace(saved, path=saved.path.replace(folder / f"{stem.name}.{saved.audio_format.extension}"))
 
-    with ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
+    # Aborting the exchanges of the part leaves the hook's client usable.
+    with client.part() as part, ThreadPoolExecutor(_STEM_WORKERS, thread_name_prefix="riffusion-stem") as pool:
         try:
             tasks = [pool.submit(save, number, stem) for number, stem in enumerate(stems)]
             wait(tasks, return_when=FIRST_EXCEPTION)
@@ -162,7 +161,7 @@ def _save_stems(
         except BaseException:
             # Airflow's execution_timeout raises here, too, and leaving the block would wait for the threads.
             pool.shutdown(wait=False, cancel_futures=True)
-            client.abort()
+            part.abort()
             raise
 
 

@@ -78,6 +78,27 @@ def test_a_wrong_format_from_a_template_or_expand_costs_one_try_and_no_request(
     assert emulator.count() == 1
 
 
+def test_a_batch_retries_only_what_is_missing_and_gives_up_at_a_broken_account(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    song_ids = [song.id for song in emulator.songs]
+    conf = {"storage_path": str(tmp_path), "song_id": " ".join(song_ids)}
+    emulator.fault("status", status=404, song_id=song_ids[1], path="music/download", times=1)
+    run = run_dag(DAGS, conf, name="batch")
+    assert outcomes_of(run) == {"download": ("success", 2)}
+    assert emulator.count("music/download") == len(song_ids) + 1
+    (result,) = results_of(run)
+    assert (result["songs"], result["downloaded"], result["skipped"]) == (5, 1, 4)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        Path(result["manifest"]).name,
+        *(f"{song_id}.mp3" for song_id in song_ids),
+    }
+    emulator.clear()
+    emulator.break_account("user-1")
+    assert outcomes_of(run_dag(DAGS, conf, name="batch")) == {"download": ("failed", 1)}
+    assert emulator.count() <= 2
+
+
 @pytest.mark.parametrize("name", ["sensor_poke", "sensor_reschedule", "sensor_poke_silent", "sensor_reschedule_silent"])
 def test_a_users_sensor_fails_at_its_first_596(emulator: Emulator, name: str) -> None:
     emulator.break_account("user-1")
@@ -137,6 +158,7 @@ def test_example_one_song_needs_its_id(emulator: Emulator) -> None:
 EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
     "archive": {},
     "compose": {},
+    "download_library": {},
     "download_many": {},
     "download_song": {"song_id": "20250401"},
     "generate_and_download": {"prompt": "20250401"},
@@ -155,13 +177,15 @@ def test_every_example_runs_however_it_was_started(
     assert run.state == "success", outcomes_of(run)
     assert (run.logical_date is None) is (kind == "by hand")
     assert results_of(run)
-    assert all(Path(result["path"]).exists() for result in results_of(run))
+    assert all(Path(result.get("path") or result["manifest"]).exists() for result in results_of(run))
     for task in run.get_task_instances():
         if task.map_index >= 0:
             result = task.xcom_pull(task_ids=task.task_id, map_indexes=task.map_index)
+            song_id = result.get("song_id") or emulator.songs[0].id
             assert task.rendered_map_index in (
-                f"song {result['song_id']}",
-                f"{result['song_id']} {result['download_format']}",
+                f"song {song_id}",
+                f"{song_id} {result.get('download_format')}",
+                f"{result.get('songs')} songs from {song_id}",
             )
 
 

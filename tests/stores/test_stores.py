@@ -25,7 +25,9 @@ from airflow_provider_riffusion.exceptions import (
     RiffusionFileExistsError,
     RiffusionStorageError,
 )
-from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator
+from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator, RiffusionDownloadSongsOperator
+from airflow_provider_riffusion.storage import object_store
+from airflow_provider_riffusion.storage.location import StorageLocation
 from tests.stores.proxy import breaking
 from tests.stores.servers import Bucket, Store, bucket_url
 from tests.support.worker import Worker
@@ -266,6 +268,52 @@ def test_an_upload_that_is_aborted_leaves_nothing_partial(
     is_late = bucket.name == "azure" and way == "execution_timeout" and left
     assert left == (whole(emulator, song_id, "wav") if is_late else {})
     assert left_in_spools() == []
+
+
+@pytest.mark.parametrize("listed_files", [1, 100], ids=["one listing", "a look at each"])
+def test_many_songs_arrive_and_are_not_fetched_again(
+    store: Store, emulator: Emulator, storage_path: str, prefix: str, listed_files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_LISTED_FILES", listed_files)
+    song_ids = [song.id for song in emulator.songs]
+    results = []
+    for _ in range(2):
+        batch = RiffusionDownloadSongsOperator(
+            task_id="t",
+            song_ids=song_ids,
+            storage_path=storage_path,
+            manifest_name="all.jsonl",
+            if_exists="skip",
+            max_workers=3,
+        )
+        results.append(batch.execute({}))
+    assert [(result["downloaded"], result["skipped"]) for result in results] == [(5, 0), (0, 5)]
+    assert emulator.count("music/download") == 5
+    found = store.objects(prefix)
+    lines = [json.loads(line) for line in found.pop("all.jsonl").splitlines()]
+    assert found == {name: content for song_id in song_ids for name, content in whole(emulator, song_id, "mp3").items()}
+    assert {line["id"]: line["size"] for line in lines} == {
+        song_id: len(emulator.audio(song_id)) for song_id in song_ids
+    }
+    content = ObjectStoragePath(results[1]["manifest"], conn_id=results[1]["storage_conn_id"]).read_bytes()
+    assert content.count(b"\n") == len(song_ids)
+    assert left_in_spools() == []
+
+
+def test_the_songs_that_a_store_has_are_found_in_one_listing(
+    bucket: Bucket, prefix: str, storage_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = object_store.ObjectStore(StorageLocation.of(storage_path))
+    names = [f"{number}.mp3" for number in range(100)]
+    assert storage.sizes(names) == {}
+    for name in (names[7], names[99], "other.mp3", "1.mp3/deeper.mp3"):
+        bucket.put(f"{prefix}/{name}", b"12345")
+    monkeypatch.setattr(object_store.ObjectStore, "size", None)
+    assert storage.sizes(names) == {names[7]: 5, names[99]: 5}
+    missing = object_store.ObjectStore(StorageLocation.of(f"{bucket_url(bucket, name='missing')}/songs"))
+    if bucket.name != "sftp":
+        with pytest.raises(RiffusionConfigurationError, match="there is no bucket or container 'missing'; create it"):
+            missing.sizes(names)
 
 
 # --- kills and contention

@@ -7,7 +7,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_riffusion import exceptions
-from airflow_provider_riffusion.exceptions import RiffusionApiError, RiffusionError, RiffusionStemsError
+from airflow_provider_riffusion.exceptions import (
+    RiffusionApiError,
+    RiffusionBatchError,
+    RiffusionError,
+    RiffusionStemsError,
+)
 
 ALL = [value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, RiffusionError)]
 FAIL_FAST = {
@@ -21,6 +26,7 @@ FAIL_FAST = {
     "RiffusionFileExistsError",
     "RiffusionSongFailedError",
     "RiffusionCreateUncertainError",
+    "RiffusionBatchFailedError",
 }
 
 
@@ -35,6 +41,8 @@ def test_errors_survive_pickle_with_all_their_fields(error_class: type[Riffusion
         fields = {"http_status": 596, "code": "x", "api_message": "words", "request": "GET /", "retry_after": 2.0}
     elif issubclass(error_class, RiffusionStemsError):
         fields = {"raw_path": "/x"}
+    elif issubclass(error_class, RiffusionBatchError):
+        fields = {"song_ids": ("a", "b"), "manifest": "/x"}
     error = error_class("what happened", **fields)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is error_class

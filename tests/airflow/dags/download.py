@@ -7,7 +7,11 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadOperator, RiffusionListSongsOperator
+from airflow_provider_riffusion.operators.riffusion import (
+    RiffusionDownloadOperator,
+    RiffusionDownloadSongsOperator,
+    RiffusionListSongsOperator,
+)
 
 params = {
     "song_id": Param("s", type="string"),
@@ -22,6 +26,15 @@ with DAG("download", params=params, schedule=None) as download:
         download_format="{{ params.download_format }}",
         storage_path="{{ params.storage_path }}",
         retries=3,
+    )
+
+with DAG("batch", params=params, schedule=None) as batch:
+    RiffusionDownloadSongsOperator(
+        task_id="download",
+        song_ids="{{ params.song_id.split() | tojson }}",
+        storage_path="{{ params.storage_path }}",
+        max_workers=2,
+        retries=2,
     )
 
 with DAG("expand", params=params, schedule=None) as expand:

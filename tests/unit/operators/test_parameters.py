@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionCreateComposeOperator,
     RiffusionCreatePromptOperator,
     RiffusionDownloadOperator,
+    RiffusionDownloadSongsOperator,
     RiffusionListSongsOperator,
 )
 
@@ -72,3 +74,32 @@ def test_what_was_checked_is_what_is_used() -> None:
 def test_a_time_is_a_datetime_with_a_zone(value: Any) -> None:
     operator = RiffusionListSongsOperator(task_id="t", created_after=value)
     assert operator.created_after == datetime(2025, 4, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [["b", 7, "b", "a"], ("b", "7", "a"), '["b", 7, "a"]'])
+def test_songs_are_a_list_or_its_json_and_each_counts_once(value: Any) -> None:
+    assert RiffusionDownloadSongsOperator(task_id="t", song_ids=value).song_ids == ["b", "7", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("song_ids", value) for value in ("song", "['song']", "[" * 100_000, '{"a": 1}', {"a"}, b"ab", None, 5)),
+        ("song_ids[1]", ["a", "../x"]),
+        ("song_ids[0]", '[["a"]]'),
+        *(("max_workers", value) for value in (0, 33, "many", True)),
+        *(("manifest_name", value) for value in ("songs", "a/b.jsonl", "song.mp3", "")),
+    ],
+)
+def test_a_wrong_parameter_of_a_batch_is_named(name: str, value: Any) -> None:
+    parameters = {"song_ids": ["a"], name.partition("[")[0]: value}
+    with pytest.raises(RiffusionConfigurationError, match=f"^Task 't': {re.escape(name)} is ") as caught:
+        RiffusionDownloadSongsOperator(task_id="t", **parameters)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_list_that_holds_a_template_is_checked_when_it_is_rendered() -> None:
+    operator = RiffusionDownloadSongsOperator(task_id="t", song_ids=["a", TEMPLATE])
+    operator.song_ids = ["a", "../x"]
+    with pytest.raises(RiffusionConfigurationError, match=r"^song_ids\[1\] is"):
+        operator.execute({})

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
 from airflow_provider_riffusion.operators.create import RiffusionCreateComposeOperator, RiffusionCreatePromptOperator
 from airflow_provider_riffusion.operators.download import RiffusionDownloadOperator
+from airflow_provider_riffusion.operators.download_songs import RiffusionDownloadSongsOperator
 from airflow_provider_riffusion.operators.library import RiffusionDeleteSongOperator, RiffusionListSongsOperator
 from airflow_provider_riffusion.sensors.riffusion import RiffusionAccountSensor, RiffusionSongSensor
 from airflow_provider_riffusion.tasks.base import is_template
@@ -71,6 +72,20 @@ OPERATORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "storage_path": "/data",
             "storage_conn_id": None,
             "file_name": "a.mp3",
+            "if_exists": "skip",
+            "max_bytes": "100",
+        },
+    ),
+    "download songs": (
+        RiffusionDownloadSongsOperator,
+        {
+            **ACCOUNT,
+            "song_ids": ["song", "other"],
+            "max_workers": 4,
+            "manifest_name": "songs.jsonl",
+            "download_format": "mp3",
+            "storage_path": "/data",
+            "storage_conn_id": None,
             "if_exists": "skip",
             "max_bytes": "100",
         },
@@ -143,11 +158,11 @@ def test_any_parameter_is_taken_or_named(name: str, data: st.DataObject) -> None
     if parameter in ("poll_interval", "timeout") and name in ("prompt", "compose"):
         assert isinstance(taken, float)
         assert 0 < taken < 1e9
-    elif parameter in ("limit", "page_size", "max_bytes") and taken is not None:
+    elif parameter in ("limit", "page_size", "max_bytes", "max_workers") and taken is not None:
         assert isinstance(taken, int)
         assert taken > 0
-    elif parameter == "song_id":
-        assert is_song_id(taken)
+    elif parameter in ("song_id", "song_ids"):
+        assert all(map(is_song_id, taken if parameter == "song_ids" else [taken]))
     elif parameter == "created_after" and taken is not None:
         assert isinstance(taken, datetime)
         assert taken.tzinfo

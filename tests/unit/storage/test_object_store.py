@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.storage import object_store
 from airflow_provider_riffusion.storage.location import StorageLocation
+from airflow_provider_riffusion.storage.spool import Spool
 from airflow_provider_riffusion.storage.storage import open_storage
 
 
@@ -76,3 +83,65 @@ def test_the_path_on_an_sftp_server_begins_after_its_host(
     monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=SimpleNamespace(rm_file=deleted.append)))
     open_storage(StorageLocation.of(storage_path)).delete("a.mp3")
     assert deleted == [key]
+
+
+def test_files_of_several_threads_are_uploaded_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each upload holds parts of its file in memory."""
+    running: list[str] = []
+    most: list[int] = []
+
+    def upload(_: object, __: Path, key: str, ___: object) -> None:
+        running.append(key)
+        time.sleep(0.01)
+        most.append(len(running))
+        running.remove(key)
+
+    monkeypatch.setattr(object_store, "_upload", upload)
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
+    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=None))
+    store = open_storage(StorageLocation.of("s3://bucket/songs"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: store.publish(tmp_path / name, name), "abcd"))
+    assert most == [1] * 4
+
+
+def test_files_that_are_put_on_an_sftp_server_at_the_same_time_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    parts: list[str] = []
+
+    class Sftp:
+        async def __aenter__(self) -> Sftp:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def rmtree(self, *_: object, **__: object) -> None:
+            pass
+
+        async def makedirs(self, *_: object, **__: object) -> None:
+            pass
+
+        async def put(self, _: str, part: str, **__: object) -> None:
+            parts.append(part)
+
+        async def posix_rename(self, *_: str) -> None:
+            pass
+
+    fs = SimpleNamespace(client=SimpleNamespace(start_sftp_client=Sftp))
+    for _ in range(2):
+        # Each try of a batch makes the spool anew, and each song has a folder in it.
+        spool = Spool(tmp_path, "songs", "d/t/r/-1")
+        for name in ("a.mp3", "b.mp3"):
+            spooled = spool.path / f".{name}.x.part" / name
+            asyncio.run(object_store._put_and_rename(fs, spooled, f"/songs/{name}", lambda *_: None))
+    first, second, *again = [part.rpartition("/")[0] for part in parts]
+    assert first != second
+    # The next try removes the folder of a killed one, which cannot rename its file then, even if it still runs.
+    assert again == [first, second]
+    assert len(set(parts)) == 4
+    assert all(folder.startswith("/songs/.songs.") and folder.endswith(".part") for folder in (first, second))
