@@ -92,6 +92,11 @@ class Client:
         for watchdog in list(self._watchdogs):
             watchdog.abort()
 
+    def close(self) -> None:
+        """Abort all exchanges, and close the connections that are kept for later ones."""
+        self.abort()
+        self._session.close()
+
     @contextmanager
     def _hidden_token(self) -> Iterator[None]:
         try:
