@@ -47,7 +47,7 @@ _SMALL_PAGE, _LARGEST_PAGE = 20, 1000
 #: When pages have failed for so long, songs are asked for alone, in case that only pages fail.
 _PAGE_SECONDS = 60.0
 #: So many waits are told before the event loop goes on with other work.
-_CHUNK = 64
+_CHUNK = 32
 
 
 @contextmanager
@@ -213,7 +213,7 @@ class _Poller:
     def add(self, wait: SharedWait) -> None:
         """Look for one more trigger; its first look is never later than its interval."""
         self.waits[wait] = None
-        self._next_look_at = min(self._next_look_at, self._wanted_at(wait))
+        self._next_look_at = min(self._next_look_at, self._wanted_at(wait.interval, wait.ends_at))
 
     def stop(self) -> None:
         """Stop at once, also while the API hangs."""
@@ -252,14 +252,17 @@ class _Poller:
             if number % _CHUNK == 0:
                 await asyncio.sleep(0)
             self._judge(wait, page, job_ids, now)
-        self._next_look_at = min(map(self._wanted_at, self.waits), default=math.inf)
+        # Triggers have come and gone meanwhile.
+        if self.waits:
+            intervals, ends = (wait.interval for wait in self.waits), (wait.ends_at for wait in self.waits)
+            self._next_look_at = self._wanted_at(min(intervals), min(ends))
         self._gauge()
         return 0.0
 
-    def _wanted_at(self, wait: SharedWait) -> float:
-        """Return when a trigger wants the next look: after its interval, and at its deadline."""
-        earliest = self._looked_at + min(wait.interval, _LEAST_PAUSE_SECONDS)
-        return min(self._looked_at + wait.interval, max(wait.ends_at, earliest))
+    def _wanted_at(self, interval: float, ends_at: float) -> float:
+        """Return when the next look is wanted: after the interval, and at the deadline."""
+        earliest = self._looked_at + min(interval, _LEAST_PAUSE_SECONDS)
+        return min(self._looked_at + interval, max(ends_at, earliest))
 
     async def _page(self, waits: Sequence[SharedWait], interval: float) -> Mapping[str, Song] | RiffusionError:
         """Return the newest songs by their ids, or the error that is everybody's."""
