@@ -153,16 +153,19 @@ class RiffusionHook(BaseHook):
             # The API answers 404 when there is no account.
             return []
 
-    def list_songs(self, *, offset: int = 0, limit: int = 10, user_id: str | None = None) -> list[Song]:
+    def list_songs(
+        self, *, offset: int = 0, limit: int = 10, user_id: str | None = None, attempts: int = ATTEMPTS
+    ) -> list[Song]:
         """
         List a page of the library in the API's order, which was newest first.
 
         :param offset: songs to leave out at the start
         :param limit: most songs to return
         :param user_id: account; by default the connection's
+        :param attempts: how often the request is sent at most
         """
         request = requests.page_request(offset, limit, self._user_id(user_id))
-        return self._client.get_json(request, responses.parse_songs)
+        return self._client.get_json(request, responses.parse_songs, attempts=attempts)
 
     def get_songs(self, song_or_job_id: str, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[Song]:
         """
@@ -196,6 +199,10 @@ class RiffusionHook(BaseHook):
         """Abort all requests, from another thread or a signal handler; the hook cannot be used any more."""
         if "_client" in vars(self):
             self._client.abort()
+
+    def close(self) -> None:
+        """Abort all requests, and close all connections; the hook cannot be used any more."""
+        self._client.close()
 
     @contextmanager
     def aborted_after(self, seconds: float) -> Iterator[None]:

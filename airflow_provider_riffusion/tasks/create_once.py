@@ -20,6 +20,7 @@ from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.parameters import parse_time
 from airflow_provider_riffusion.safe_text import printable
 from airflow_provider_riffusion.tasks.base import LOOK_SECONDS
+from airflow_provider_riffusion.tasks.metrics import count_create
 from airflow_provider_riffusion.tasks.task_state import WHAT_TO_DO, SavedCreate, TaskState
 from airflow_provider_riffusion.tasks.waiting import Poll, Wait, growing_pause, poll, seconds_until
 from airflow_provider_riffusion.transport.request import Request
@@ -239,6 +240,7 @@ class CreateOnce:
             self.stop_if_killed()
             create = replace(create, sent_at=time.time())
             self.state.save(create)
+            count_create()
             try:
                 handles = self.hook.create(request)
             except RiffusionError as error:

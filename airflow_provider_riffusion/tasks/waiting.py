@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_riffusion import exceptions
 from airflow_provider_riffusion.exceptions import RiffusionError, RiffusionRateLimitError, RiffusionSongFailedError
+from airflow_provider_riffusion.tasks.metrics import count_poll
 from airflow_provider_riffusion.useapi.models import Song, SongState, SongSummary, summary_of
 
 if TYPE_CHECKING:
@@ -21,19 +22,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Longest pause after failed polls, unless the response asks for a longer one.
-_MAX_PAUSE_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 #: A trigger that does not report back, because no triggerer runs, is given up this long after the deadline.
 TRIGGERER_GRACE_SECONDS = 60.0
 #: Longest that the poll at the deadline may take.
 _LAST_POLL_SECONDS = 3.0
 #: A wait says at least this often that it still waits.
-_LOG_INTERVAL_SECONDS = 60.0
+LOG_INTERVAL_SECONDS = 60.0
 _MAX_SEEN_CHARS = 1000
 
 
 def growing_pause(interval: float, elapsed: float, most: float, retry_after: float | None) -> float:
     """Return the seconds until a request is repeated: half of those that it has failed for, or as the response asks."""
     return max(interval, min(most, elapsed / 2), retry_after or 0.0)
+
+
+def is_passing(error: RiffusionError) -> bool:
+    """Return whether the same request may succeed later, without anybody's help."""
+    kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | RiffusionRateLimitError
+    is_final = isinstance(error, AirflowFailException)
+    return not is_final and (error.transient or isinstance(error, kinds))
 
 
 def seconds_until(deadline: float) -> float:
@@ -47,7 +55,7 @@ class Poll:
     What one look at the API has shown.
 
     :param songs: for each handle its songs
-    :param is_listed: whether the vendor's job list still names a job that is waited for
+    :param is_listed: whether the vendor's job list still names a job that is waited for, or nobody can tell
     """
 
     songs: Sequence[Sequence[Song]]
@@ -65,15 +73,18 @@ def poll(
     :param user_id: account; by default the connection's
     :param seconds: the poll is aborted after so long
     """
+    polled: Poll | RiffusionError
     try:
         with hook.aborted_after(seconds):
             songs = hook.poll_songs(handles, user_id=user_id)
             jobs = _jobs_of(handles, songs)
             # The job list costs a request, and matters only when a job could be complete.
             is_asked = bool(jobs) and _have_ended(songs)
-            return Poll(songs, is_asked and any(job.id in jobs for job in hook.get_scheduler(attempts=1)))
+            polled = Poll(songs, is_asked and any(job.id in jobs for job in hook.get_scheduler(attempts=1)))
     except RiffusionError as error:
-        return error
+        polled = error
+    count_poll(polled)
+    return polled
 
 
 @dataclass
@@ -101,6 +112,8 @@ class Wait:
     _failing_since: float = 0.0
     _logged_at: float = -math.inf
     _is_late: bool = False
+    #: Whether a job that is listed has shown no song yet.
+    _is_unseen: bool = False
 
     def result(self, polled: Poll | RiffusionError, now: float) -> list[SongSummary] | None:
         """
@@ -124,7 +137,7 @@ class Wait:
             raise exceptions.RiffusionTimeoutError(
                 f"{names} was not finished in time.\nLet a retry wait on, or raise the timeout.\n{self.last_seen}",
                 usable=_summaries(self._songs),
-                is_running=any(song.state is SongState.RUNNING for song in self._songs),
+                is_running=self._is_unseen or any(song.state is SongState.RUNNING for song in self._songs),
             )
         return None
 
@@ -136,21 +149,18 @@ class Wait:
         :param now: seconds since the epoch
         :raises RiffusionError: the error itself, when it cannot pass
         """
-        kinds = exceptions.RiffusionConnectionError | exceptions.RiffusionDownloadError | RiffusionRateLimitError
-        # The same request may succeed later, without anybody's help.
-        is_passing = error.transient or isinstance(error, kinds)
-        if isinstance(error, AirflowFailException) or not (self.is_tolerant or is_passing):
+        if not is_passing(error) and (isinstance(error, AirflowFailException) or not self.is_tolerant):
             raise error
         if self.failure is None:
             self._failing_since = now
         self.failure = error
-        log.warning("A poll failed, the next one is in %.1f s: %s", self.pause(now), error)
+        log.warning("A poll failed, and the wait goes on: %s", error)
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll; the last poll is at the deadline."""
         pause = self.interval
         if self.failure is not None:
-            pause = growing_pause(pause, now - self._failing_since, _MAX_PAUSE_SECONDS, self.failure.retry_after)
+            pause = growing_pause(pause, now - self._failing_since, MAX_PAUSE_SECONDS, self.failure.retry_after)
         least = min(self.interval, _LAST_POLL_SECONDS) if self._is_late else 0.0
         return max(least, min(pause, self.deadline - now))
 
@@ -163,8 +173,9 @@ class Wait:
     def _is_complete(self, polled: Poll, now: float) -> bool:
         self.failure = None
         self._songs = [song for found in polled.songs for song in found]
+        self._is_unseen = polled.is_listed and not all(polled.songs)
         seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in self._songs) or "no song yet"
-        if seen != self._seen or now - self._logged_at >= _LOG_INTERVAL_SECONDS:
+        if seen != self._seen or now - self._logged_at >= LOG_INTERVAL_SECONDS:
             left = "" if self.deadline == math.inf else f"; {max(0.0, self.deadline - now):.0f} s left"
             log.info("Waiting for %s: %s%s", ", ".join(self.handles)[:500], seen[:_MAX_SEEN_CHARS], left)
             self._seen, self._logged_at = seen[:_MAX_SEEN_CHARS], now

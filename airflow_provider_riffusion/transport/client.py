@@ -124,6 +124,11 @@ class Client:
         finally:
             self._parts.discard(client)
 
+    def close(self) -> None:
+        """Abort all exchanges, and close the connections that are kept for later ones."""
+        self.abort()
+        self._session.close()
+
     @contextmanager
     def _hidden_token(self) -> Iterator[None]:
         try:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_riffusion.exceptions import RiffusionConnectionError
 from airflow_provider_riffusion.tasks.events import SongEvent, event_of_error
-from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS, Wait, poll, seconds_until
+from airflow_provider_riffusion.tasks.waiting import TRIGGERER_GRACE_SECONDS, Wait
+from airflow_provider_riffusion.triggers.poller import shared_wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Threads that poll; one that hangs is given up at its trigger's deadline.
+#: Threads that make hooks and cancel jobs.
 _THREADS = 32
 
 
@@ -82,30 +82,22 @@ class RiffusionSongTrigger(BaseTrigger):
         """Cancel the jobs; Airflow 3.3 and later call this when a user marks the task failed or clears it."""
         if self.cancel_on_kill:
             hook = await self._connect()
-            await _in_thread("quick", hook.cancel_jobs, self.ids)
+            await _in_thread(hook.cancel_jobs, self.ids)
 
     async def _connect(self) -> RiffusionHook:
         # Asked through the event loop, because before Airflow 3.3 a thread cannot ask the triggerer for a connection.
         connection = await BaseHook.aget_connection(self.riffusion_conn_id)
-        return await _in_thread("quick", _make_hook, self.riffusion_conn_id, connection)
+        return await _in_thread(_make_hook, self.riffusion_conn_id, connection)
 
     async def _wait(self) -> list[SongSummary]:
         hook = await self._connect()
-        wait = Wait(self.ids, self.poll_interval, self.deadline, self.is_tolerant)
-        try:
+        wait, pause = Wait(self.ids, self.poll_interval, self.deadline, self.is_tolerant), 0.0
+        with shared_wait(hook, self.user_id, self.ids, self.poll_interval, self.deadline) as shared:
             while True:
-                polling = _in_thread("poll", poll, hook, self.ids, self.user_id)
-                try:
-                    polled = await asyncio.wait_for(polling, seconds_until(self.deadline))
-                except TimeoutError:
-                    polled = RiffusionConnectionError("The API did not answer before the deadline.")
-                now = time.time()
+                polled, now = await shared.next(pause), time.time()
                 if (songs := wait.result(polled, now)) is not None:
                     return songs
-                await asyncio.sleep(wait.pause(now))
-        finally:
-            # A poll that hangs would hold up a triggerer that is told to stop.
-            hook.abort()
+                pause = wait.pause(now)
 
 
 def defer(task: RiffusionOperator, deadline: float, options: Mapping[str, Any], **saved: object) -> NoReturn:
@@ -123,16 +115,16 @@ def defer(task: RiffusionOperator, deadline: float, options: Mapping[str, Any], 
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=saved, timeout=timeout)
 
 
-def _in_thread(purpose: str, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+def _in_thread(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
     # The triggerer finds a log line's task by a context variable, which a thread does not inherit.
     run = contextvars.copy_context().run
-    return asyncio.get_running_loop().run_in_executor(_pool(purpose), run, function, *arguments)
+    return asyncio.get_running_loop().run_in_executor(_quick_threads(), run, function, *arguments)
 
 
 @cache
-def _pool(purpose: str) -> ThreadPoolExecutor:
-    """Return the threads for a purpose; what is quick has its own, so that it gets through while all polls hang."""
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix=f"riffusion-{purpose}")
+def _quick_threads() -> ThreadPoolExecutor:
+    """Return the threads for what never hangs for long; polls have others."""
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="riffusion-quick")
 
 
 def _make_hook(riffusion_conn_id: str, connection: Connection) -> RiffusionHook:

@@ -162,7 +162,11 @@ def _handle_of(entry: object, *keys: str) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    return _UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # Most texts are plain, and a page of a thousand songs, which waits read every few seconds, has thousands of them.
+    is_plain = value.isascii() and "\0" not in value
+    return value if is_plain else _UNSTORABLE.sub("\ufffd", value)
 
 
 def _number(value: object) -> float | None:
