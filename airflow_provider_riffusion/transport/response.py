@@ -100,7 +100,7 @@ class Response:
         stored = self._stored
         if not self.is_continuation:
             stored.start(self._response, self._length)
-        size = stored.size
+        size = before = stored.size
         start = reported = time.monotonic()
         with stored.writer() as writer:
             for chunk in self._body(max_bytes, limit, size):
@@ -109,7 +109,7 @@ class Response:
                 if (now := time.monotonic()) - reported >= PROGRESS_INTERVAL_SECONDS:
                     reported = now
                     share = f"{size / stored.length:.0%} of {stored.length / 1e6:.1f} MB, " if stored.length else ""
-                    speed = size / 1e6 / (now - start)
+                    speed = (size - before) / 1e6 / (now - start)
                     log.info("Downloading %s: %s%.1f MB, %.2f MB/s", self.url, share, size / 1e6, speed)
         return stored.finish(self.url)
 
@@ -122,9 +122,10 @@ class Response:
 
     def _body(self, max_bytes: int, limit: str, size: int = 0) -> Iterator[bytes]:
         """Yield what comes after the ``size`` bytes that are stored already."""
+        length = self._length or 0
         for chunk in chain((self._head[self._stored_head_bytes :],), self._rest):
             size += len(chunk)
-            if max(size, self._length or 0) > max_bytes:
+            if max(size, length) > max_bytes:
                 raise RiffusionTooLargeError(f"{self.url}: the body is larger than the {max_bytes} bytes {limit}")
             yield chunk
 

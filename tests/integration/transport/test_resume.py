@@ -342,6 +342,21 @@ def test_a_part_of_another_length_than_it_says_makes_the_download_start_over(bod
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(("second", "stored"), [(rest(*PART), BODY), (ok(OTHER), OTHER)], ids=["same", "other"])
+def test_a_redirect_is_asked_for_anew_and_the_etag_decides(second: Script, stored: bytes) -> None:
+    def moved(location: str) -> Script:
+        return response(head(f"Location: {location}", "Content-Length: 0", status=302))
+
+    with (
+        serve(cut(*GOOD), second) as signed,
+        serve(moved(f"{signed.url}/?signature=1"), moved(f"{signed.url}/?signature=2")) as server,
+    ):
+        assert get(server) == stored
+    assert [request.split()[1] for request in signed.requests] == [b"/?signature=1", b"/?signature=2"]
+    assert [header(request, "If-Range") for request in signed.requests] == [None, '"v1"']
+    assert not [request for request in signed.requests if TOKEN.encode() in request]
+
+
 def test_a_new_version_that_breaks_is_gone_on_with_in_its_turn() -> None:
     new = ('ETag: "v2"', *GOOD[1:])
     with serve(cut(*GOOD), cut(*new, body=OTHER), rest('ETag: "v2"', *PART[1:], body=OTHER[10_000:])) as server:
