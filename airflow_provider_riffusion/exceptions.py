@@ -163,7 +163,7 @@ class RiffusionTimeoutError(RiffusionError):
 
     :param message: what was waited for, and what was seen last
     :param usable: the songs that are finished, each as a :class:`SongSummary`
-    :param is_running: whether the API showed a song that still runs
+    :param is_running: whether the API showed a song that still runs, or listed a job that has shown no song yet
     """
 
     usable: Sequence[Any] = ()

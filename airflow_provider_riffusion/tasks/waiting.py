@@ -154,7 +154,7 @@ class Wait:
         if self.failure is None:
             self._failing_since = now
         self.failure = error
-        log.warning("A poll failed, and the wait goes on: %s", error)
+        log.warning("A poll failed, which is tolerated until the deadline: %s", error)
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll; the last poll is at the deadline."""

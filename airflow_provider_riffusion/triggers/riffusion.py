@@ -35,6 +35,8 @@ class RiffusionSongTrigger(BaseTrigger):
     """
     Wait until songs have ended, and send one event with the songs or the error; never raises.
 
+    The triggers of one connection and account share their polls, see :mod:`.poller`; the shortest interval counts.
+
     :param ids: handles, song or job ids
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :param user_id: account; by default the connection's

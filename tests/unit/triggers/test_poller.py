@@ -129,7 +129,8 @@ def test_a_trigger_is_told_at_its_deadline_what_it_knows() -> None:
     async def act(heard: list[Any]) -> None:
         await until(lambda: len(heard) > 2)
 
-    told(api, act, seconds=0.1)
+    heard = told(api, act, seconds=0.1)
+    assert heard == [Poll([(Song("song", "queued"),)])] * len(heard)
 
 
 def test_a_job_that_is_listed_runs_and_is_not_asked_for() -> None:
@@ -193,11 +194,33 @@ def test_a_page_that_fails_for_all_fails_for_each_once_and_nothing_is_asked_for_
         await looks(api, 3)(heard)
         # One may have been on its way.
         assert len(api.asked) <= asked + 1
-        # After a failure the same song is news.
-        api.page = [Song("song", "queued")]
-        await until(lambda: isinstance(heard[-1], Poll))
 
     assert told(api, act).count(failure) == 1
+
+
+def test_after_a_failure_a_trigger_is_told_what_it_knew() -> None:
+    api = Api(page=[Song("song", "queued")])
+    shown, failure = Poll([(Song("song", "queued"),)]), errors.RiffusionConnectionError("refused")
+
+    async def act(heard: list[Any]) -> None:
+        await until(lambda: heard == [shown])
+        api.page = failure
+        await until(lambda: heard == [shown, failure])
+        api.page = [Song("song", "queued")]
+        await until(lambda: heard == [shown, failure, shown])
+
+    told(api, act)
+
+
+def test_two_songs_of_one_task_count_as_two_that_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller, "ALONE_SECONDS", 0.05)
+    api = Api(alone=[Song("song", "queued")])
+
+    async def act(heard: list[Any]) -> None:
+        await until(lambda: len(api.asked) > 2)
+
+    told(api, act, "song", "other")
+    assert min(after - before for before, after in pairwise(api.asked)) >= 0.1
 
 
 def test_when_only_pages_fail_for_long_songs_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
