@@ -1,6 +1,5 @@
 """Store files on a server: S3, Google Cloud Storage, Azure Blob or SFTP, through Airflow's providers of these."""
 
-import errno
 import logging
 import re
 import tempfile
@@ -136,7 +135,8 @@ def _upload(objects: S3Bucket | FileSystem, spooled: Path, key: str) -> None:
 
     def go_on(*_: object) -> None:
         if not spooled.exists():
-            raise OSError(errno.ECANCELED, "The upload was aborted", str(spooled))
+            # No OSError, which boto3 would take for one of the network and retry for longer than anybody waits.
+            raise RiffusionStorageError(f"The upload of {spooled.name} was aborted.")
 
     # go_on runs between two parts: the libraries remove the parts of an upload that raises, and of no other.
     upload: Future[None] = objects.start_upload(spooled, key, go_on)

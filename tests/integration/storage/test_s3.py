@@ -113,6 +113,27 @@ def test_a_refused_part_ends_the_upload_and_tells_whether_a_retry_helps(
     assert server.lines()[-1] == "DELETE /songs/new/a.wav?uploadId=u1"
 
 
+def test_an_upload_whose_spool_is_removed_ends_at_once(store: ObjectStore, server: S3Server, spooled: Path) -> None:
+    attempts = []
+
+    def kill(**_: object) -> None:
+        attempts.append(spooled)
+        spooled.unlink(missing_ok=True)
+
+    # Several times what is sent between two looks at the spool.
+    spooled.write_bytes(bytes(2**21))
+    assert isinstance(store._objects, s3.S3Bucket)
+    events = store._objects._client.meta.events
+    events.register("before-send.s3.UploadPart", kill)
+    try:
+        with pytest.raises(RiffusionStorageError, match="The upload of a.wav was aborted"):
+            store.publish(spooled, "a.wav")
+    finally:
+        events.unregister("before-send.s3.UploadPart", kill)
+    assert len(attempts) == 1
+    assert server.lines()[-1] == "DELETE /songs/new/a.wav?uploadId=u1"
+
+
 class TaskTimeout(BaseException):
     """Raised where Airflow raises its own."""
 
