@@ -126,7 +126,7 @@ def test_an_upload_whose_spool_is_removed_ends_at_once(store: ObjectStore, serve
     events = store._objects._client.meta.events
     events.register("before-send.s3.UploadPart", kill)
     try:
-        with pytest.raises(RiffusionStorageError, match="The upload of a.wav was aborted"):
+        with pytest.raises(RiffusionStorageError, match=r"The upload of a\.wav was aborted"):
             store.publish(spooled, "a.wav")
     finally:
         events.unregister("before-send.s3.UploadPart", kill)
