@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -46,11 +47,11 @@ def rows(servers: Servers) -> Iterator[Row]:
 def _archive() -> Row:
     with Emulator(songs=example_songs(500)) as emulator:
         connection = {"conn_type": "riffusion", "host": emulator.url, "password": emulator.token}
-        newest = max(song.created_at for song in emulator.songs)
+        after = max(song.created_at for song in emulator.songs) + timedelta(days=2)
         with patch.dict(os.environ, {"AIRFLOW_CONN_RIFFUSION_DEFAULT": json.dumps(connection)}):
-            found = operators.RiffusionListSongsOperator(task_id="t", created_after=newest).execute({})
+            found = operators.RiffusionListSongsOperator(task_id="t", created_after=after).execute({})
         pages = emulator.count("music")
-    return Row("archive of 500 songs with nothing new", f"{pages} page, {len(found)} songs", "", "", "1 page")
+    return Row("archive of 500 songs with nothing new", f"pages: {pages}, songs: {len(found)}", "", "", "pages: 1")
 
 
 def _batch(names: list[str], folder: str, **parameters: Any) -> None:

@@ -17,7 +17,7 @@ _HEAD = ("Work", "This provider", "Beside it", "Ratio: median (range)", "Target"
 _PACKAGES = ("apache-airflow", "apache-airflow-providers-amazon", "apache-airflow-providers-http", "boto3", "requests")
 _PAGE = """# Benchmarks
 
-`make benchmark` has written this page, from a run on {machine}.
+`make benchmark WRITE=1` has written this page, from a run on {machine}.
 The files came from {server}, over loopback, on the same cores; a real network makes the differences smaller. The ways
 of a row took turns, round by round, in one process after its imports. Seconds are medians, with the CPU seconds in
 brackets, and a ratio is that of the seconds of one round. `make benchmark ROWS=local,s3` runs some of the rows.
