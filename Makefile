@@ -28,6 +28,10 @@ STORES ?= local,s3,azure,gcs,sftp
 KILLS ?= 50
 # How many downloads the soak makes, at most Airflow's max_map_length of 1024.
 SONGS ?= 500
+# The rows that the benchmark measures, divided by commas; all when it is empty.
+ROWS ?=
+# Whether the benchmark writes its page.
+WRITE ?=
 # How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
 FAULTS ?=
 AZURITE := $(VENV)/azurite/node_modules/.bin/azurite-blob
@@ -64,8 +68,8 @@ reliability: $(VENV)/.installed-test  ## Run every fault and every end of a crea
 soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token after FAULTS kinds of faults.
 	$(BIN)/python -m tests.programs.soak --songs $(SONGS) $(if $(FAULTS),--faults $(FAULTS))
 
-benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, and print ratios.
-	$(BIN)/python -m tests.programs.benchmarks
+benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
+	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv

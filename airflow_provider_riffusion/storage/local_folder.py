@@ -55,6 +55,9 @@ class LocalFolder:
         """Give a whole local file its final name, in place of an older file."""
         final = self._folder.joinpath(*names)
         final.parent.mkdir(parents=True, exist_ok=True)
+        # The bytes reach the disk before the name, so that a power failure leaves no empty file of that name.
+        with _opened(spooled) as descriptor:
+            os.fsync(descriptor)
         spooled.replace(final)
         _sync(final.parent)
 
@@ -118,8 +121,8 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         yield descriptor
     finally:

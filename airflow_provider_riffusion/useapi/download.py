@@ -195,7 +195,7 @@ def _save_encoded(stem: Stem, request: Request, file: BinaryIO) -> DownloadedFil
 
 
 def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: AudioFormat) -> DownloadedFile:
-    """Check that audio is as long as it declares to be, and bring its bytes to the disk."""
+    """Check that audio is as long as it declares to be."""
 
     def read_at(offset: int, length: int) -> bytes:
         file.seek(offset)
@@ -206,7 +206,5 @@ def _whole_file(request: Request, file: BinaryIO, sha256: str, audio_format: Aud
         raise RiffusionDownloadError(
             f"{request}: the audio says it has {declared} bytes, and {size} arrived", transient=True
         )
-    # The bytes reach the disk before the name, so that a power failure leaves no empty file of that name.
     file.flush()
-    os.fsync(file.fileno())
     return DownloadedFile(Path(file.name), size, sha256, audio_format)

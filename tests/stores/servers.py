@@ -90,7 +90,7 @@ class LocalFolder:
 class S3:
     name = "s3"
     scheme = "s3"
-    modules: tuple[str, ...] = ("airflow.providers.amazon.aws.fs.s3", "s3fs")
+    modules: tuple[str, ...] = ("airflow.providers.amazon.aws.hooks.s3",)
 
     def __init__(self, stack: ExitStack) -> None:
         import boto3

@@ -76,7 +76,9 @@ def read_request(connection: socket.socket) -> bytes | None:
             return None
         request += data
         head, end, _ = request.partition(b"\r\n\r\n")
-        if end:
+        if end and length is None:
+            if b"expect: 100-continue" in head.lower():
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             announced = re.search(rb"(?i)content-length: (\d+)", head)
             length = len(head) + len(end) + int(announced[1] if announced else 0)
     return request

@@ -31,6 +31,8 @@ LIBRARIES = {
     "requests": {"transport"},
     "urllib3": {"transport"},
     "tenacity": {"transport"},
+    "boto3": {"storage"},
+    "botocore": {"storage"},
     "fsspec": {"storage"},
     "airflow": {"exceptions", "storage", "hooks", "links", "tasks", "triggers", "operators", "sensors", "example_dags"},
 }

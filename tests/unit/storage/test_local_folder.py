@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,19 @@ def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
         store.size("song.mp3")
     with pytest.raises(RiffusionConfigurationError, match="nothing can be stored there"):
         store.spool("song.mp3")
+
+
+def test_the_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+
+    def note(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append(("folder" if is_folder else "file", (tmp_path / "songs" / "a.mp3").exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    spooled = tmp_path / "spooled"
+    spooled.write_bytes(b"new")
+    local(tmp_path / "songs").publish(spooled, "a.mp3")
+    assert synced == [("file", False), ("folder", True)]

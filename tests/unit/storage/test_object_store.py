@@ -36,11 +36,12 @@ def test_an_sftp_url_that_names_another_host_than_its_connection_is_refused(monk
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def attach(*_: object) -> object:
-        raise ImportError("no s3fs")
+        raise ImportError("no gcsfs")
 
+    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
     monkeypatch.setattr("airflow.sdk.io.attach", attach)
-    with pytest.raises(RiffusionConfigurationError, match=r"no s3fs; .*\[s3\]"):
-        open_storage(StorageLocation.of("s3://bucket/songs"))
+    with pytest.raises(RiffusionConfigurationError, match=r"no gcsfs; .*\[gcs\]"):
+        open_storage(StorageLocation.of("gs://bucket/songs"))
 
 
 def test_an_unknown_connection_is_refused_before_its_store_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,7 @@ def test_what_an_sftp_server_will_never_do_ends_the_task(name: str, monkeypatch:
         ("ssh://files@/songs", "/songs/a.mp3"),
         ("sftp://files@/", "/a.mp3"),
         ("sftp://files@files.example", "/a.mp3"),
-        ("s3://files@bucket/songs", "bucket/songs/a.mp3"),
+        ("gs://files@bucket/songs", "bucket/songs/a.mp3"),
     ],
 )
 def test_the_path_on_an_sftp_server_begins_after_its_host(
