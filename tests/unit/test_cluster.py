@@ -12,7 +12,9 @@ import pytest
 from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate
 from airflow_provider_riffusion.emulator.server.request_log import LoggedRequest
 from tests.programs.cluster.outcome import paid_twice, peaks_by_kind, requests_by_endpoint, tries_after, undelivered
-from tests.support.processes import descendants, is_alive, kill
+from tests.support.processes import descendants, is_alive, kill, processor_seconds
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds children in Linux's /proc")
 
 
 def create(reference: str, *song_ids: str) -> AcceptedCreate:
@@ -76,7 +78,7 @@ def test_the_peak_of_a_kind_is_that_of_its_largest_node() -> None:
     assert peaks_by_kind(samples) == {"api-server": "300 MB alone", "worker": "130 MB alone, 700 MB with all children"}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds children in Linux's /proc")
+@LINUX
 def test_a_kill_leaves_no_child_alive() -> None:
     script = "sleep 60 & (setsid sleep 60 & echo; wait)"
     process = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
@@ -87,3 +89,16 @@ def test_a_kill_leaves_no_child_alive() -> None:
     kill(process)
     process.stdout.read()  # ends when the last child that could write is gone
     assert not any(map(is_alive, children))
+
+
+@LINUX
+def test_processor_seconds_are_those_of_processes_that_run_and_of_those_that_have_ended() -> None:
+    before = processor_seconds()
+    # The outer process has ended a child of its own, which has counted, and waits.
+    script = "bash -c 'for ((i = 0; i < 30000; i++)); do :; done'; echo; read"
+    with subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        running = processor_seconds()
+        process.communicate()
+    assert before < running <= processor_seconds()

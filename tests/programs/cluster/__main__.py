@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -26,6 +27,7 @@ from tests.programs.cluster.deployment import DAG_ID, POOL, ClusterDeployment
 from tests.programs.cluster.services import postgres, redis
 from tests.support.deployment import BrokenRunError
 from tests.support.memory import MemoryWatch
+from tests.support.processes import processor_seconds
 from tests.support.report import Report
 
 ACCOUNTS = 10
@@ -96,7 +98,7 @@ def run(home: Path, songs: int, report: Report) -> None:
 def make_songs(deployment: ClusterDeployment, emulator: Emulator, songs: int, storage: Path, report: Report) -> None:
     """Run the DAG, kill on the way, and check what came of it."""
     limit = _SECONDS + _SECONDS_FOR_A_SONG * songs
-    start = time.monotonic()
+    start, spent = time.monotonic(), processor_seconds()
     hit: list[dict[str, Any]] = []
     with MemoryWatch(deployment.processes) as watch:
         deployment.trigger(DAG_ID, DAG_ID)
@@ -108,7 +110,7 @@ def make_songs(deployment: ClusterDeployment, emulator: Emulator, songs: int, st
             hit += tasks
             deployment.start_another(other, REPLACEMENT_SECONDS)
         state = deployment.wait_for_run(DAG_ID, limit)
-    seconds = time.monotonic() - start
+    seconds, spent = time.monotonic() - start, processor_seconds() - spent
     report.check("state of the DAG run", state == "success", f"{state} after {seconds:.0f} s")
     check_songs(emulator, songs, storage, report)
     for line in outcome.tries_after(hit, deployment.task_instances(DAG_ID)):
@@ -117,7 +119,8 @@ def make_songs(deployment: ClusterDeployment, emulator: Emulator, songs: int, st
         report.note(endpoint, count)
     for kind, peaks in outcome.peaks_by_kind(watch.samples).items():
         report.note(f"peak memory of {kind}", peaks)
-    report.note("songs an hour", f"{3600 * songs / seconds:.0f}")
+    report.note("songs an hour", f"{3600 * songs / seconds:.0f}, on {os.cpu_count()} cores")
+    report.note("processor seconds of the cluster for a song", f"{spent / songs:.1f}, in all {spent:.0f}")
 
 
 def wait_for_work(deployment: ClusterDeployment, emulator: Emulator, creates: float, node: str, seconds: float) -> None:

@@ -9,7 +9,10 @@ from airflow_provider_riffusion.operators.riffusion import RiffusionCreatePrompt
 
 SONGS, ACCOUNTS = (int(os.environ[f"CLUSTER_{name}"]) for name in ("SONGS", "ACCOUNTS"))
 
-with DAG("cluster", schedule=None, default_args={"retries": 3, "retry_delay": timedelta(seconds=5)}):
+# Songs that are finished go first, which Airflow's default would leave until all are started.
+default_args = {"retries": 3, "retry_delay": timedelta(seconds=5), "weight_rule": "upstream"}
+
+with DAG("cluster", schedule=None, default_args=default_args):
 
     @task_group
     def song(prompt: str, user_id: str) -> None:
