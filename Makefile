@@ -26,8 +26,8 @@ BIN := $(VENV)/bin
 STORES ?= local,s3,azure,gcs,sftp
 # How many downloads of each kind test-stores kills in each store.
 KILLS ?= 50
-# How many downloads the soak makes, at most Airflow's max_map_length of 1024.
-SONGS ?= 500
+# How many songs soak and cluster handle, at most Airflow's max_map_length of 1024; 500 and 200 when it is empty.
+SONGS ?=
 # The rows that the benchmark measures, divided by commas; all when it is empty.
 ROWS ?=
 # Whether the benchmark writes its page.
@@ -39,7 +39,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-stores reliability soak benchmark constraints clean
+.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark constraints clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,7 +66,10 @@ reliability: $(VENV)/.installed-test  ## Run every fault and every end of a crea
 	$(BIN)/python -m tests.programs.create_table
 
 soak: $(VENV)/.installed-test  ## Download SONGS songs with random faults through a real scheduler; then look for the token after FAULTS kinds of faults.
-	$(BIN)/python -m tests.programs.soak --songs $(SONGS) $(if $(FAULTS),--faults $(FAULTS))
+	$(BIN)/python -m tests.programs.soak $(if $(SONGS),--songs $(SONGS)) $(if $(FAULTS),--faults $(FAULTS))
+
+cluster: $(VENV)/.installed-cluster  ## Make SONGS songs on PostgreSQL, Redis and Celery workers, and kill a worker and a triggerer.
+	@$(BIN)/python -m tests.programs.cluster $(if $(SONGS),--songs $(SONGS))
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
 	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
@@ -74,9 +77,9 @@ benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, al
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --all-extras \
-		--group pip --group stores pyproject.toml --output-file constraints.txt
+		--group pip --group stores --group cluster pyproject.toml --output-file constraints.txt
 	echo 'apache-airflow==3.1.8' | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate \
-		--no-header --all-extras --group pip --group stores --resolution lowest-direct --constraints - \
+		--no-header --all-extras --group pip --group stores --group cluster --resolution lowest-direct --constraints - \
 		pyproject.toml --output-file tests/constraints-3.1.8.txt
 
 $(VENV)/bin/python:
@@ -100,6 +103,11 @@ $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks]' --group test
+	@touch $@
+
+$(VENV)/.installed-cluster: $(VENV)/.installed
+	@echo "Installing Celery and the drivers of PostgreSQL into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable . --group cluster
 	@touch $@
 
 $(VENV)/.installed-stores: $(VENV)/.installed-test

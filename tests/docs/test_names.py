@@ -11,7 +11,7 @@ import pytest
 from tests.support.dag_runs import ROOT
 from tests.unit.test_house import FLOORS, NAME, PACKAGE
 
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / ".github/pull_request_template.md"]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / ".github/pull_request_template.md"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 

@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 
 from airflow_provider_riffusion.emulator import Emulator
 from tests.programs.soak import canary, downloads
-from tests.programs.soak.deployment import BrokenRunError, Deployment
+from tests.programs.soak.deployment import SoakDeployment
 from tests.programs.soak.plan import PROBABILITY, make_plan
-from tests.programs.soak.report import Report
+from tests.support.deployment import BrokenRunError
+from tests.support.report import Report
 
 
 def main() -> int:
@@ -84,7 +85,7 @@ def run(home: Path, songs: int, faults: int, seed: int, report: Report) -> None:
         }
         report.title(f"Airflow of {sys.executable}, faults for {PROBABILITY:.0%} of all requests")
         start = time.monotonic()
-        with Deployment(home, environment) as deployment:
+        with SoakDeployment(home, environment) as deployment:
             report.note("seconds until it was ready", f"{time.monotonic() - start:.0f}")
             downloads.run(deployment, emulator, plan, storage / "soak", report)
             canary.run(deployment, hunted, report)

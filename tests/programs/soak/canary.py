@@ -18,10 +18,10 @@ from urllib.parse import quote
 from airflow_provider_riffusion.emulator import Emulator, Song
 from airflow_provider_riffusion.emulator.server.faults import FAULTS
 from airflow_provider_riffusion.emulator.server.ranges import RANGE_FAULTS
-from tests.programs.soak.deployment import Deployment
+from tests.programs.soak.deployment import SoakDeployment
 from tests.programs.soak.plan import FORMATS
-from tests.programs.soak.report import Report
 from tests.programs.soak.search import Finding, Secret, count_rows
+from tests.support.report import Report
 
 _SECONDS = 600
 _SENSORS = ("poke", "reschedule", "deferrable")
@@ -155,7 +155,7 @@ class Canary:
         self.cases.setdefault(operation, []).append(case)
 
 
-def run(deployment: Deployment, canary: Canary, report: Report) -> None:
+def run(deployment: SoakDeployment, canary: Canary, report: Report) -> None:
     """Run the DAG ``canary``, and copy the database while its deferred tasks wait."""
     count = sum(map(len, canary.cases.values()))
     report.title(
@@ -199,7 +199,7 @@ def run(deployment: Deployment, canary: Canary, report: Report) -> None:
     report.check_none("faults that have struck nothing", canary.unstruck(), "none")
 
 
-def search(deployment: Deployment, canary: Canary, report: Report) -> None:
+def search(deployment: SoakDeployment, canary: Canary, report: Report) -> None:
     """Search everything that a stopped Airflow has left for the token and for the control value."""
     _copy_database(deployment, "end")
     report.title("Search for the token, plain, quoted, in base64 and cut in halves")
@@ -246,7 +246,7 @@ def _check_control(findings: list[Finding], report: Report) -> None:
         report.check_none(f"control value in: {name}", missing, ", ".join(forms))
 
 
-def _findings(deployment: Deployment, secret: Secret) -> Iterator[Finding]:
+def _findings(deployment: SoakDeployment, secret: Secret) -> Iterator[Finding]:
     for path in sorted(deployment.home.rglob("*")):
         if path.is_file():
             yield from secret.in_file(path, str(path.relative_to(deployment.home)))
@@ -263,7 +263,7 @@ def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
             yield finding
 
 
-def _copy_database(deployment: Deployment, moment: str) -> None:
+def _copy_database(deployment: SoakDeployment, moment: str) -> None:
     """Keep the database as it stands: as one consistent copy, and as the bytes of its files, write-ahead log too."""
     folder = deployment.home / moment
     folder.mkdir()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from airflow_provider_riffusion.emulator import Emulator
 from airflow_provider_riffusion.emulator.server.faults import REDIRECT_LOOP_PATH
-from tests.programs.soak.deployment import Deployment
-from tests.programs.soak.memory import MemoryWatch, fifths, read_peaks
+from tests.programs.soak.deployment import SoakDeployment
 from tests.programs.soak.plan import STRIKES, PlannedSong
-from tests.programs.soak.report import Report
+from tests.support.memory import MemoryWatch, fifths, read_peaks
+from tests.support.report import Report
 
 _SECONDS_FOR_A_SONG = 2.5
 _SECONDS_FOR_FAULTS = 300
@@ -35,11 +35,11 @@ def cases(plan: list[PlannedSong]) -> list[dict[str, str]]:
     return [{"song_id": it.song.id, "download_format": it.download_format} for it in plan]
 
 
-def run(deployment: Deployment, emulator: Emulator, plan: list[PlannedSong], folder: Path, report: Report) -> None:
+def run(deployment: SoakDeployment, emulator: Emulator, plan: list[PlannedSong], folder: Path, report: Report) -> None:
     """Run the DAG ``soak`` and check what it has done."""
     report.title(f"Soak: {len(plan)} mapped downloads")
     start = time.monotonic()
-    with MemoryWatch(deployment) as watch:
+    with MemoryWatch(deployment.processes) as watch:
         deployment.trigger("soak", "soak")
         state = deployment.wait_for_run("soak", _SECONDS_FOR_FAULTS + _SECONDS_FOR_A_SONG * len(plan))
     report.check("state of the DAG run", state == "success", f"{state} after {time.monotonic() - start:.0f} s")
@@ -50,7 +50,7 @@ def run(deployment: Deployment, emulator: Emulator, plan: list[PlannedSong], fol
     _check_memory(watch, read_peaks(deployment.home / "peaks"), len(plan), report)
 
 
-def _check_tasks(deployment: Deployment, plan: list[PlannedSong], report: Report) -> None:
+def _check_tasks(deployment: SoakDeployment, plan: list[PlannedSong], report: Report) -> None:
     rows = deployment.query(
         "select map_index, state, try_number from task_instance where dag_id = 'soak' and task_id = 'download'"
     )
@@ -127,7 +127,7 @@ def _expected_files(emulator: Emulator, planned: PlannedSong) -> dict[str, bytes
     return {**stems, f"{song_id}.stems/manifest.json": None}
 
 
-def _check_results(deployment: Deployment, plan: list[PlannedSong], folder: Path, report: Report) -> None:
+def _check_results(deployment: SoakDeployment, plan: list[PlannedSong], folder: Path, report: Report) -> None:
     rows = deployment.query(
         "select map_index, value from xcom where dag_id = 'soak' and task_id = 'download' and key = 'return_value'"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
-from airflow_provider_riffusion.storage import object_store
+from airflow_provider_riffusion.storage import file_system, object_store
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.spool import Spool
 from airflow_provider_riffusion.storage.storage import open_storage
@@ -86,26 +86,27 @@ def test_the_path_on_an_sftp_server_begins_after_its_host(
     assert deleted == [key]
 
 
-def test_files_of_several_threads_are_uploaded_one_after_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("storage_path", "at_once"), [("gs://bucket/songs", 1), ("s3://bucket/songs", 4)])
+def test_uploads_that_hold_parts_of_their_files_in_memory_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage_path: str, at_once: int
 ) -> None:
-    """Each upload holds parts of its file in memory."""
     running: list[str] = []
     most: list[int] = []
+    are_together = threading.Barrier(at_once)
 
-    def upload(_: object, __: Path, key: str, ___: object) -> None:
+    def upload(_: object, __: Path, key: str) -> None:
         running.append(key)
-        time.sleep(0.01)
+        are_together.wait(10)
         most.append(len(running))
+        are_together.wait(10)
         running.remove(key)
 
     monkeypatch.setattr(object_store, "_upload", upload)
-    monkeypatch.setattr("airflow.sdk.io.has_fs", lambda _: True)
-    monkeypatch.setattr("airflow.sdk.io.attach", lambda *_: SimpleNamespace(fs=None))
-    store = open_storage(StorageLocation.of("s3://bucket/songs"))
+    monkeypatch.setattr(object_store, "_open", lambda *_: None)
+    store = open_storage(StorageLocation.of(storage_path))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: store.publish(tmp_path / name, name), "abcd"))
-    assert most == [1] * 4
+    assert most == [at_once] * 4
 
 
 def test_files_that_are_put_on_an_sftp_server_at_the_same_time_have_folders_of_their_own(
@@ -139,7 +140,7 @@ def test_files_that_are_put_on_an_sftp_server_at_the_same_time_have_folders_of_t
         spool = Spool(tmp_path, "songs", "d/t/r/-1")
         for name in ("a.mp3", "b.mp3"):
             spooled = spool.path / f".{name}.x.part" / name
-            asyncio.run(object_store._put_and_rename(fs, spooled, f"/songs/{name}", lambda *_: None))
+            asyncio.run(file_system._put_and_rename(fs, spooled, f"/songs/{name}", lambda *_: None))
     first, second, *again = [part.rpartition("/")[0] for part in parts]
     assert first != second
     # The next try removes the folder of a killed one, which cannot rename its file then, even if it still runs.

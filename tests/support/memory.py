@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from types import TracebackType
 from typing import Self
 
-from tests.programs.soak.deployment import Deployment, descendants
+from tests.support.processes import descendants
 
 _INTERVAL = 1.0
 Samples = list[tuple[float, float]]
@@ -18,14 +20,14 @@ Samples = list[tuple[float, float]]
 
 class MemoryWatch:
     """
-    Notes what the long-lived processes of a deployment take, in a thread, while the block runs.
+    Notes what long-lived processes take, in a thread, while the block runs.
 
-    :param deployment: the deployment
+    :param processes: the processes by their names; it may change meanwhile
     """
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._pids = {name: process.pid for name, process in deployment.processes.items()}
-        #: Seconds and megabytes of each component, and of the largest process that each one has started.
+    def __init__(self, processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+        self._processes = processes
+        #: Seconds and megabytes of each process, of the largest one that each has started, and of these all together.
         self.samples: dict[str, Samples] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory-watch", daemon=True)
@@ -43,13 +45,15 @@ class MemoryWatch:
     def _run(self) -> None:
         while not self._stopped.wait(_INTERVAL):
             now = time.time()
-            for name, pid in self._pids.items():
-                self._note(name, now, [pid])
-                self._note(f"{name}, largest child", now, descendants(pid))
+            for name, process in tuple(self._processes.items()):
+                children = descendants(process.pid)
+                self._note(name, now, _resident_megabytes(process.pid))
+                self._note(f"{name}, largest child", now, max(map(_resident_megabytes, children), default=0))
+                self._note(f"{name}, with all children", now, sum(map(_own_megabytes, [process.pid, *children])))
 
-    def _note(self, name: str, now: float, pids: list[int]) -> None:
-        if sizes := [size for size in map(_resident_megabytes, pids) if size]:
-            self.samples.setdefault(name, []).append((now, max(sizes)))
+    def _note(self, name: str, now: float, megabytes: float) -> None:
+        if megabytes:
+            self.samples.setdefault(name, []).append((now, megabytes))
 
 
 def read_peaks(path: Path) -> Samples:
@@ -66,8 +70,17 @@ def fifths(samples: Samples) -> tuple[float, float]:
 
 
 def _resident_megabytes(pid: int) -> float:
+    return _megabytes(Path(f"/proc/{pid}/status"), "VmRSS:")
+
+
+def _own_megabytes(pid: int) -> float:
+    """Return the memory of a process in which each page that several processes share counts in parts."""
+    return _megabytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+
+
+def _megabytes(path: Path, name: str) -> float:
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) / 1024
     return 0.0
