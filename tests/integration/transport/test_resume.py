@@ -276,6 +276,10 @@ def header(request: bytes, name: str) -> str | None:
     return found and found[1]
 
 
+def chunked(body: bytes) -> bytes:
+    return f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+
+
 def cut(*headers: str, body: bytes = BODY) -> Script:
     return response(head(*headers), body[:10_000])
 
@@ -343,8 +347,8 @@ def test_a_part_that_does_not_fit_makes_the_download_start_over(headers: tuple[s
 
 @pytest.mark.parametrize("body", [BODY[10_000:] + b"x", BODY[10_001:]], ids=["more", "less"])
 def test_a_part_of_another_length_than_it_says_makes_the_download_start_over(body: bytes) -> None:
-    chunks = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
-    with serve(cut(*GOOD), rest(*PART[:2], "Transfer-Encoding: chunked", body=chunks), ok(BODY)) as server:
+    part = rest(*PART[:2], "Transfer-Encoding: chunked", body=chunked(body))
+    with serve(cut(*GOOD), part, ok(BODY)) as server:
         assert get(server) == BODY
     assert len(server.requests) == 3
 
@@ -396,9 +400,15 @@ def test_a_response_that_goes_on_looks_like_a_whole_one() -> None:
     assert all(BODY.startswith(part) for each in heads for part in each)
 
 
+def test_a_content_length_beside_chunks_counts_for_nothing() -> None:
+    both = head(*GOOD[:2], "Content-Length: 7", "Transfer-Encoding: chunked")
+    with serve(response(both, chunked(BODY))) as server:
+        assert get(server) == BODY
+    assert len(server.requests) == 1
+
+
 def test_the_limit_holds_for_all_parts_together() -> None:
-    chunks = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n\r\n"
-    endless = rest(*PART[:2], "Transfer-Encoding: chunked", body=chunks)
+    endless = rest(*PART[:2], "Transfer-Encoding: chunked", body=chunked(BODY))
     with serve(cut(*GOOD), endless) as server, pytest.raises(RiffusionTooLargeError):
         get(server, max_bytes=len(BODY))
     assert len(server.requests) == 2
