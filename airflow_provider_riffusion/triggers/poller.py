@@ -304,8 +304,9 @@ class _Poller:
             wait.tell_news(page, now)
             return
         unseen = [handle for handle in wait.handles if handle not in page]
-        found = zip(wait.handles, wait.songs, strict=True)
-        wait.songs = [(page[handle],) if handle in page else songs for handle, songs in found]
+        if len(unseen) < len(wait.handles):
+            found = zip(wait.handles, wait.songs, strict=True)
+            wait.songs = [(page[handle],) if handle in page else songs for handle, songs in found]
         is_listed, wait.looked_at = bool(unseen) and job_ids.issuperset(unseen), now
         # At the deadline a job that is listed is asked for its songs, which the error shall name.
         wait.is_alone = bool(unseen) and (not is_listed or now >= wait.ends_at)

@@ -22,6 +22,7 @@ from airflow_provider_riffusion.tasks import waiting
 from airflow_provider_riffusion.tasks.events import SongEvent, event_of_error
 from airflow_provider_riffusion.tasks.waiting import Wait, poll
 from airflow_provider_riffusion.triggers import poller
+from tests.support.creating import prompt_operator
 from tests.support.waits import cancel, counted_connections, event_of, poll_threads, song_trigger, start, until
 
 pytestmark = pytest.mark.usefixtures("connection", "no_backoff")
@@ -411,6 +412,9 @@ def test_metrics_tell_what_waits_and_what_it_costs(emulator: Emulator, monkeypat
     assert {name.rpartition(".songs_waiting.")[0] for name, _ in gauged} == {"riffusion"}
     assert {value for _, value in gauged[:-1]} == {2}
     assert gauged[-1][1] == 0
+    counted.clear()
+    prompt_operator(wait_for_completion=False).execute({})
+    assert counted == ["riffusion.creates_sent"]
 
 
 # --- the outcomes of poke mode

@@ -73,7 +73,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(
-    api: Api, act: Callable[[list[Any]], Coroutine[Any, Any, None]], *handles: str, seconds: float = 20
+    api: Api, act: Callable[[list[Any]], Coroutine[Any, Any, None]], *handles: str, seconds: float = 60
 ) -> list[Any]:
     """Return what a trigger is told while a test acts."""
     heard: list[Any] = []
