@@ -42,7 +42,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=8192; root {root};
     location = /v1/riffusion/music/download/ {{ try_files /songs/$arg_id.$arg_download_format =404; }}
-    location = /v1/riffusion/music/ {{ access_log {root}/polls.log line; try_files /polls/one/$arg_id.json /polls/page.json; }}
+    location = /v1/riffusion/music/ {{ access_log {root}/polls.log line; try_files /polls/one/$arg_id.json /polls/page.json =404; }}
     location = /v1/riffusion/scheduler {{ access_log {root}/polls.log line; try_files /polls/jobs.json =404; }}
     location = /missing {{ access_log {root}/polls.log line; return 404; }}
     location /stems/ {{ limit_rate {stem_bytes_per_second}; }}
