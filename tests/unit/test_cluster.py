@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 
 from airflow_provider_riffusion.emulator.riffusion.models import AcceptedCreate
 from airflow_provider_riffusion.emulator.server.request_log import LoggedRequest
-from tests.programs.cluster.outcome import paid_twice, peaks_by_kind, requests_by_endpoint, tries_after, undelivered
+from tests.programs.cluster.outcome import (
+    paid_twice,
+    peaks_by_kind,
+    requests_by_endpoint,
+    tries_after,
+    undelivered,
+    unpaid,
+)
 from tests.support.processes import descendants, is_alive, kill, processor_seconds
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds children in Linux's /proc")
@@ -23,6 +31,19 @@ def create(reference: str, *song_ids: str) -> AcceptedCreate:
 
 def test_a_task_that_pays_for_two_requests_has_paid_twice() -> None:
     assert paid_twice([create("one-first"), create("two-first"), create("one-second")]) == ["one"]
+
+
+def test_a_task_that_failed_is_unpaid_unless_a_create_of_its_prompt_was_accepted() -> None:
+    def task(index: int, state: str, **rendered: str) -> dict[str, object]:
+        return {"map_index": index, "state": state, "rendered_fields": rendered}
+
+    creates = [AcceptedCreate({"prompt": "song 0"}, ("job",), ("song",))]
+    tasks = [
+        task(0, "failed", prompt="song 0"),
+        task(1, "failed", prompt="song 1"),
+        task(2, "success", prompt="song 2"),
+    ]
+    assert unpaid([*tasks, task(3, "upstream_failed"), task(4, "failed")], creates) == [1]
 
 
 def test_a_song_is_delivered_when_all_its_bytes_are_there(tmp_path: Path) -> None:
@@ -72,6 +93,7 @@ def test_the_peak_of_a_kind_is_that_of_its_largest_node() -> None:
     samples = {
         "worker-1": [(0.0, 100.0), (1.0, 120.0)],
         "worker-2": [(0.0, 130.0)],
+        "worker-3": [(0.0, 90.0)],
         "worker-2, with all children": [(0.0, 700.0)],
         "api-server": [(0.0, 300.0)],
     }
@@ -87,8 +109,10 @@ def test_a_kill_leaves_no_child_alive() -> None:
     children = descendants(process.pid)
     assert len(children) >= 2
     kill(process)
-    process.stdout.read()  # ends when the last child that could write is gone
-    assert not any(map(is_alive, children))
+    deadline = time.monotonic() + 10
+    while (alive := list(filter(is_alive, children))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive
 
 
 @LINUX
@@ -101,4 +125,5 @@ def test_processor_seconds_are_those_of_processes_that_run_and_of_those_that_hav
         process.stdout.readline()
         running = processor_seconds()
         process.communicate()
-    assert before < running <= processor_seconds()
+    # Sums of hundredths of a second differ by their rounding.
+    assert before < running <= processor_seconds() + 0.001

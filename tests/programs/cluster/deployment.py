@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ class ClusterDeployment(Deployment):
         """Kill a node with all its processes, and return the task instances that died with it or lost their trigger."""
         kill(self.processes.pop(node))
         return self.running_on(node)
+
+    def clear(self, map_indexes: Sequence[int]) -> None:
+        """Clear the tasks of some songs that have failed, as a human does, so that they run anew."""
+        tasks = [[task_id, index] for task_id in ("song.create", "song.download") for index in map_indexes]
+        body = {"dag_run_id": DAG_ID, "task_ids": tasks, "only_failed": True, "dry_run": False}
+        self.call("POST", f"dags/{DAG_ID}/clearTaskInstances", body)
 
     def start_another(self, node: str, seconds: float) -> None:
         """

@@ -20,6 +20,18 @@ def paid_twice(creates: Iterable[AcceptedCreate]) -> list[str]:
     return sorted(instance for instance, count in instances.items() if count > 1)
 
 
+def unpaid(tasks: Iterable[Mapping[str, Any]], creates: Iterable[AcceptedCreate]) -> list[int]:
+    """
+    Return the map indexes of the create tasks that have failed and for which nothing was paid.
+
+    :param tasks: task instances of the REST API
+    :param creates: the create requests that were accepted
+    """
+    paid = {create.body["prompt"] for create in creates}
+    failed = [task for task in tasks if task["state"] == "failed" and "prompt" in task["rendered_fields"]]
+    return [task["map_index"] for task in failed if task["rendered_fields"]["prompt"] not in paid]
+
+
 def undelivered(creates: Iterable[AcceptedCreate], folder: Path, audio_of: Callable[[str], bytes]) -> list[str]:
     """
     Return the names of the songs that were paid for and are not in the folder, byte by byte.
