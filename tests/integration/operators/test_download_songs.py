@@ -27,6 +27,8 @@ from airflow_provider_riffusion.operators import batch as batches
 from airflow_provider_riffusion.operators import song_manifest
 from airflow_provider_riffusion.operators.riffusion import RiffusionDownloadSongsOperator
 from airflow_provider_riffusion.storage.local_folder import LocalFolder
+from airflow_provider_riffusion.transport.settings import TransportSettings
+from airflow_provider_riffusion.useapi.client import UseapiClient
 
 DOWNLOAD, FACTS = "music/download", "/v1/riffusion/music"
 SONGS = [f"song-{number}" for number in range(12)]
@@ -193,25 +195,22 @@ def test_a_song_that_fails_hides_no_other_and_the_retry_fetches_it_alone(emulato
     assert emulator.count(DOWNLOAD) == 2
 
 
-def test_a_retry_that_fails_forgets_nothing_of_the_earlier_try(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_that_fails_forgets_nothing_of_the_earlier_try(emulator: Emulator, tmp_path: Path) -> None:
     emulator.fault("status", status=404, song_id="song-0")
     emulator.fault("status", status=404, song_id="song-1", times=1)
     for missing in (2, 1):
         with pytest.raises(errors.RiffusionBatchError, match=f"^{missing} of 12") as caught:
             run(tmp_path)
     assert entries(caught.value.manifest).keys() == set(SONGS) - {"song-0"}
-    # The account breaks before the retry has come to any other song.
+    # The account breaks when the retry has fetched one song more, and has not come to most of those that are there.
     emulator.clear()
-    emulator.break_account("user-1")
+    emulator.fault("status", status=596, song_id="song-1")
     (tmp_path / "song-1.mp3").unlink()
     with pytest.raises(errors.RiffusionPendingError):
         run(tmp_path, max_workers=1)
-    emulator.repair_account("user-1")
     emulator.clear()
-    run(tmp_path)
-    assert {request.song_id for request in emulator.requests} == {"song-0", "song-1"}
+    assert run(tmp_path)["downloaded"] == 1
+    assert {request.song_id for request in emulator.requests} == {"song-1"}
 
 
 def test_what_no_retry_can_help_fails_the_task_at_once(emulator: Emulator, tmp_path: Path) -> None:
@@ -368,6 +367,23 @@ def test_a_kill_leaves_no_request_no_spool_and_no_thread(
     assert emulator.count() == sent
 
 
+def test_a_song_that_is_whole_when_the_kill_comes_is_not_published(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = operator(tmp_path)
+    real = RiffusionHook.download
+
+    def download(self: RiffusionHook, *args: Any, **kwargs: Any) -> Any:
+        file = real(self, *args, **kwargs)
+        task.on_kill()
+        return file
+
+    monkeypatch.setattr(RiffusionHook, "download", download)
+    with pytest.raises(errors.RiffusionBatchError, match="a kill"):
+        task.execute(context())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_task_that_was_killed_before_it_began_sends_nothing(emulator: Emulator, tmp_path: Path) -> None:
     task = operator(tmp_path)
     task.on_kill()
@@ -463,6 +479,20 @@ def test_log_lines_of_the_threads_are_in_the_context_of_the_task(
     monkeypatch.setattr(RiffusionHook, "download", download)
     copy_context().run(lambda: (task.set("mine"), run(tmp_path, SONGS[:3])))
     assert seen == ["mine"] * 3
+
+
+def test_the_client_that_all_threads_share_is_made_before_they_start(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makers: list[threading.Thread] = []
+
+    def make(settings: TransportSettings) -> UseapiClient:
+        makers.append(threading.current_thread())
+        return UseapiClient(settings)
+
+    monkeypatch.setattr("airflow_provider_riffusion.hooks.riffusion.UseapiClient", make)
+    run(tmp_path, SONGS[:4])
+    assert makers == [threading.current_thread()]
 
 
 def test_300_songs_that_are_there_are_looked_at_once_each(
