@@ -19,6 +19,8 @@ from airflow_provider_riffusion.useapi.models import Song
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10.0
+#: The system may hand a signal to another thread: then the main thread acts on it when it wakes up, and a kill has 5 s.
+_WAKE_SECONDS = 0.5
 #: Failures in a row that look like an outage or a full disk.
 MAX_FAILURES_IN_A_ROW = 10
 
@@ -84,7 +86,7 @@ class Batch:
                         running[pool.submit(copy_context().run, self._store, song_id)] = song_id
                     if not running:
                         break
-                    for future in wait(running, PROGRESS_SECONDS, FIRST_COMPLETED).done:
+                    for future in wait(running, _WAKE_SECONDS, FIRST_COMPLETED).done:
                         self._note(running.pop(future), future)
                     if time.monotonic() - reported >= PROGRESS_SECONDS:
                         self._report(len(song_ids), started)
