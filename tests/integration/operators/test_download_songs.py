@@ -153,6 +153,10 @@ def test_facts_that_cannot_be_had_are_left_out(emulator: Emulator, tmp_path: Pat
     result = run(tmp_path, SONGS[:2])
     assert {entry["title"] for entry in entries(result["manifest"]).values()} == {None}
     assert emulator.count(FACTS) == 2
+    # When all songs are there, not even a 596 is worth a failure.
+    emulator.clear()
+    emulator.fault("status", status=596, path=FACTS)
+    assert run(tmp_path, SONGS[:1])["downloaded"] == 1
 
 
 # --- failures
