@@ -180,7 +180,9 @@ class Batch:
     def _report(self, total: int, started: float) -> None:
         seconds, failed = time.monotonic() - started, len(self.failed)
         done = self.downloaded + self.skipped
-        left = f"{(total - done - failed) * seconds / self.downloaded:.0f} s" if self.downloaded else "unknown time"
+        to_do = total - done - failed
+        is_known = self.downloaded or not to_do
+        left = f"{to_do * seconds / max(self.downloaded, 1):.0f} s" if is_known else "unknown time"
         megabytes = self._downloaded_bytes / 1e6
         log.info(
             "%s of %s songs done, %s of them skipped, %s failed; %.1f MB downloaded, %.2f MB/s, %s left",

@@ -169,11 +169,11 @@ class RiffusionDownloadSongsOperator(BaseDownloadOperator):
 
     def _raise_for(self, batch: Batch, manifest: SongManifest) -> None:
         """Raise for songs that are not there."""
-        if batch.fatal is not None:
-            raise batch.fatal
         total, there = len(self.song_ids), batch.downloaded + batch.skipped
         if there == total:
             return
+        if batch.fatal is not None:
+            raise batch.fatal
         if not self._is_killed:
             manifest.save()
         error_class, remedy = RiffusionBatchError, "Let Airflow retry the task: it fetches only what is missing."

@@ -153,6 +153,10 @@ def test_facts_that_cannot_be_had_are_left_out(emulator: Emulator, tmp_path: Pat
     result = run(tmp_path, SONGS[:2])
     assert {entry["title"] for entry in entries(result["manifest"]).values()} == {None}
     assert emulator.count(FACTS) == 2
+    # When all songs are there, not even a 596 is worth a failure.
+    emulator.clear()
+    emulator.fault("status", status=596, path=FACTS)
+    assert run(tmp_path, SONGS[:1])["downloaded"] == 1
 
 
 # --- failures
@@ -428,8 +432,8 @@ def test_the_unfinished_manifest_is_renewed_and_progress_is_told(
     assert sizes == list(range(1, 13))
     assert not list(tmp_path.glob("*.unfinished.jsonl"))
     lines = [message for message in caplog.messages if " of 12 songs done, " in message]
-    assert len(lines) == 13
-    assert lines[5].startswith("6 of 12 songs done, 0 of them skipped, 0 failed; 0.1 MB downloaded, ")
+    # On a busy machine it looks more often than a song ends.
+    assert {int(line.split()[0]) for line in lines} - {0} == set(range(1, 13))
     assert lines[-1].startswith("12 of 12 songs done, 0 of them skipped, 0 failed; 0.1 MB downloaded, ")
     assert lines[-1].endswith(" MB/s, 0 s left")
 
