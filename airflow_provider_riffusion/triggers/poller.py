@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -102,8 +102,8 @@ class SharedWait:
     due: float = 0.0
     #: When the API last told something about all songs.
     looked_at: float = -math.inf
-    _polled: Poll | RiffusionError = field(default_factory=lambda: Poll(()))
-    _is_told: asyncio.Event = field(default_factory=asyncio.Event)
+    #: A queue, because a poll that succeeds must not take the place of one before that failed for good.
+    _polls: asyncio.Queue[Poll | RiffusionError] = field(default_factory=asyncio.Queue)
     #: What was told of polls, and of failures, and when.
     _known: dict[type, tuple[object, float]] = field(default_factory=dict)
 
@@ -120,11 +120,9 @@ class SharedWait:
         self.due = time.monotonic() + pause
         try:
             async with asyncio.timeout(seconds_until(max(self.deadline, time.time() + pause))):
-                await self._is_told.wait()
+                return await self._polls.get()
         except TimeoutError:
             return self._last_word()
-        self._is_told.clear()
-        return self._polled
 
     def _last_word(self) -> Poll | RiffusionError:
         if self.looked_at < self.ends_at:
@@ -137,7 +135,7 @@ class SharedWait:
         if isinstance(polled, Poll):
             self.songs = list(polled.songs)
         self._known.pop(Poll, None)
-        self._hand_over(polled)
+        self._polls.put_nowait(polled)
 
     def tell_news(self, polled: Poll | RiffusionError, now: float) -> None:
         """
@@ -158,11 +156,7 @@ class SharedWait:
             # After a failure every poll is news.
             self._known.pop(Poll, None)
         self._known[kind] = (news, now)
-        self._hand_over(polled)
-
-    def _hand_over(self, polled: Poll | RiffusionError) -> None:
-        self._polled = polled
-        self._is_told.set()
+        self._polls.put_nowait(polled)
 
 
 @dataclass
@@ -205,6 +199,7 @@ class _Poller:
         self._pages, self._jobs, self._alone = _Pace(), _Pace(), _Pace()
         self._has_page_failed = False
         self._looked_at, self._next_look_at = -math.inf, 0.0
+        self._has_looked = asyncio.Event()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="riffusion-poll")
         # The poller outlives the trigger that starts it, so it must not take that one's place in the triggerer's logs.
         steps, context = (self._look, self._ask_alone), contextvars.Context
@@ -252,6 +247,7 @@ class _Poller:
             if number % _CHUNK == 0:
                 await asyncio.sleep(0)
             self._judge(wait, page, job_ids, now)
+        self._has_looked.set()
         # Triggers have come and gone meanwhile.
         if self.waits:
             intervals, ends = (wait.interval for wait in self.waits), (wait.ends_at for wait in self.waits)
@@ -320,7 +316,11 @@ class _Poller:
         now = time.monotonic()
         due = [wait for wait in self.waits if wait.is_alone and wait.due <= now]
         if not due or now < self._alone.rests_until:
-            return ALONE_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ALONE_SECONDS):
+                    await self._has_looked.wait()
+            self._has_looked.clear()
+            return 0.0
         wait = min(due, key=attrgetter("due"))
         wait.due = now + wait.interval
         polled = await self._in_thread(partial(poll, self._hook, wait.handles, self._user_id))

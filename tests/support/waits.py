@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,14 @@ def song_trigger(*ids: str, seconds: float = 20, **parameters: Any) -> Riffusion
     """Return a trigger that looks ten times a second, with a deadline so many seconds from now."""
     defaults = {"riffusion_conn_id": "riffusion_default", "user_id": None, "poll_interval": 0.1}
     return RiffusionSongTrigger(ids=ids, deadline=time.time() + seconds, **{**defaults, **parameters})
+
+
+async def connected(*triggers: RiffusionSongTrigger) -> Sequence[RiffusionSongTrigger]:
+    """Make the hooks of triggers, which happens in threads, so that all triggers wait before the first look."""
+    for trigger in triggers:
+        hook = await trigger._connect()
+        trigger._connect = lambda hook=hook: asyncio.sleep(0, hook)  # type: ignore[method-assign, misc]
+    return triggers
 
 
 async def event_of(trigger: RiffusionSongTrigger) -> Any:

@@ -105,8 +105,8 @@ def _run(fault: Fault, operation: Operation, key: Key, certificates: Certificate
     audio = operation.stores if operation.stores in ("mp3", "wav") else "m4a"
     settings = {**operation.settings, **(fault.settings if operation.stores in ("mp3", "wav") else {})}
     # What asks for a pause is waited for, but not longer than the timeout; a create request is to be sent twice in it,
-    # also on a busy machine.
-    lasting = 0.6 if key.operation == "create" else 0.15
+    # also on a busy machine, and a song that is waited for to be asked for alone.
+    lasting = 0.6 if key.operation in ("create", "deferrable") else 0.15
     patience = 30.0 if key.once and "Retry-After" not in key.fault else 2.0 if key.once else lasting
     _PAUSES.clear()
     with (

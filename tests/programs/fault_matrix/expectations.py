@@ -11,6 +11,8 @@ reach a server, or attempts to connect where none can. The rules:
   list, until that can be read or the timeout has passed; when three looks find nothing, nobody can tell, and the
   library is read for candidates.
 * A sensor polls until its timeout as long as polls fail for network reasons.
+* Where it is deferred, the first request is for a page of songs. When only that may be at fault, the job list is read
+  and the song is asked for alone, two more requests, so that what strikes once strikes a page that is not needed.
 * What only a human can mend ends the task at once.
 * A host that a response named is not the API: an error from it is a failed download, and says nothing of the account.
 """
@@ -45,6 +47,11 @@ class Rule:
     others: Mapping[str, str] = field(default_factory=dict)
 
 
+def _alone(error: str, end: str) -> dict[str, str]:
+    """Where the page may be at fault, a deferred wait ends with what the song itself is answered with."""
+    return {"deferrable": f"{error}, {end} / ok, 3"}
+
+
 def _fatal(error: str, end: str = "at once", **others: str) -> Rule:
     """Repeating is of no use, and the API has clearly refused a create request."""
     cell = f"{error}, 1, {end}"
@@ -68,7 +75,7 @@ def _unusable(create_once: str) -> Rule:
 
 
 _WAITING = ("poke", "reschedule", "deferrable")
-_SENSORS_WAIT = dict.fromkeys(_WAITING, _WAITS)
+_SENSORS_WAIT = {**dict.fromkeys(_WAITING, _WAITS), **_alone("SensorTimeout", "polls on, at once")}
 _NO_ACCOUNT = {"gate": "Configuration, 1, at once"}
 
 _UNAUTHORIZED = _fatal("Unauthorized")
@@ -86,7 +93,14 @@ _RATE_LIMIT = _transient("RateLimit", "RateLimit, polls on, retried / ok, 2", st
 # Longer than a task should sleep.
 _TOO_LONG = Rule("RateLimit, 1, retried", _WAITS, "Download, 2, retried", "RateLimit, polls on, retried / ok, 2")
 _SERVER = _transient("Server", f"Server, polls on, retried / {_UNCERTAIN}", stem="Download")
-_UNKNOWN = Rule("Api, 1, retried", "Api, 1, retried", "Download, 2, retried", f"Api, polls on, retried / {_UNCERTAIN}")
+_API_ALONE = _alone("Api", "3, retried")
+_UNKNOWN = Rule(
+    "Api, 1, retried",
+    "Api, 1, retried",
+    "Download, 2, retried",
+    f"Api, polls on, retried / {_UNCERTAIN}",
+    _API_ALONE,
+)
 
 # Nothing was sent, so the create request is sent again.
 _UNSENT = _transient("Connection", "Connection, polls on, retried / ok, 2")
@@ -94,7 +108,11 @@ _UNSENT = _transient("Connection", "Connection, polls on, retried / ok, 2")
 _NO_ANSWER = _transient("Connection", "Connection, polls on, retried / ok, 2")
 _BROKEN = _transient("Download", "Download, polls on, retried / ok, 2")
 _TOO_LARGE = Rule(
-    "TooLarge, 1, at once", "TooLarge, 1, at once", "TooLarge, 2, at once", "TooLarge, 2, at once / ok, 2"
+    "TooLarge, 1, at once",
+    "TooLarge, 1, at once",
+    "TooLarge, 2, at once",
+    "TooLarge, 2, at once / ok, 2",
+    _alone("TooLarge", "3, at once"),
 )
 _FINE = Rule("ok, 1", "ok, 1", "ok, 2", "ok, 1")
 _OTHER_SHAPE = Rule(
@@ -102,14 +120,14 @@ _OTHER_SHAPE = Rule(
     "Api, 1, retried",
     "Download, 2, retried",
     "Api, polls on, retried / ok, 2",
-    {"stems": "Stems, 1, at once"},
+    {"stems": "Stems, 1, at once", **_API_ALONE},
 )
 
 EXPECTED: Mapping[str, Rule] = {
     # HTTP statuses
     "596": _fatal("Pending"),
     "596, as HTML": _fatal("Pending"),
-    "400": _fatal("BadRequest", "retried"),
+    "400": _fatal("BadRequest", "retried", **_alone("BadRequest", "3, retried")),
     "401": _UNAUTHORIZED,
     "402": _SUBSCRIPTION,
     "403": _UNAUTHORIZED,
@@ -134,7 +152,11 @@ EXPECTED: Mapping[str, Rule] = {
     "503, Retry-After: 3": _SERVER,
     "299, unknown": _UNKNOWN,
     "799, unknown": Rule(
-        "Server, 1, retried", "Server, 1, retried", "Download, 2, retried", f"Server, polls on, retried / {_UNCERTAIN}"
+        "Server, 1, retried",
+        "Server, 1, retried",
+        "Download, 2, retried",
+        f"Server, polls on, retried / {_UNCERTAIN}",
+        _alone("Server", "3, retried"),
     ),
     # No response
     "connection refused": _UNSENT,
@@ -177,7 +199,11 @@ EXPECTED: Mapping[str, Rule] = {
     "JSON, 200,000 levels deep": _unusable("ok, 2"),
     # For a stem's file it is no audio, and not read to its end.
     "JSON of 64 MB": Rule(
-        "TooLarge, 1, at once", "TooLarge, 1, at once", "Download, 2, retried", "TooLarge, 2, at once / ok, 2"
+        "TooLarge, 1, at once",
+        "TooLarge, 1, at once",
+        "Download, 2, retried",
+        "TooLarge, 2, at once / ok, 2",
+        _alone("TooLarge", "3, at once"),
     ),
     # Looks like damage on the way. A stems document holds only ASCII that matters, and is read all the same.
     "JSON that is no UTF-8": Rule(
@@ -198,6 +224,7 @@ EXPECTED: Mapping[str, Rule] = {
             **dict.fromkeys(("mp3", "wav"), "Api or Download, 1, retried"),
             "stems": "Stems, 1, at once",
             **_NO_ACCOUNT,
+            **_alone("SensorTimeout", "polls on, at once"),
         },
     ),
     # Redirects; that of a create request is not followed, and is no clear refusal
@@ -218,13 +245,13 @@ EXPECTED: Mapping[str, Rule] = {
     "to a file: URL": _unusable(_UNCERTAIN),
     "from elsewhere to this machine": _unusable("ok, 2"),
     "301 without a Location": Rule(
-        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, polls on, retried / ok, 2"
+        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, polls on, retried / ok, 2", _API_ALONE
     ),
     # Responses that quote the API token: as the same without it
     "401 with the token": _UNAUTHORIZED,
     "500 with the token": _transient("Server", "Server, polls on, retried / ok, 2", stem="Download"),
     "200 with the token in an error": Rule(
-        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, polls on, retried / ok, 2"
+        "Api, 1, retried", "Api, 1, retried", "Download, 2, retried", "Api, polls on, retried / ok, 2", _API_ALONE
     ),
     "200 with nothing but the token": _unusable("ok, 2"),
     "unknown stems with the token": _OTHER_SHAPE,

@@ -34,6 +34,8 @@ except ImportError:  # Airflow 3.1
 
 MAX_BYTES = 2**22
 _POLL = 0.01
+#: Seconds between two looks of a triggerer; a song is asked for alone meanwhile, also on a busy machine.
+_LOOK = 0.5
 OLD = b"the older file"
 
 
@@ -138,7 +140,7 @@ def _deferrable(run: Run) -> Any:
     try:
         # As after a look that told nothing: the fault must strike the trigger.
         sensor = _sensor(run, deferrable=True)
-        defer(sensor, time.time() + run.patience, {"ids": [sensor.song_id], "poll_interval": sensor.poke_interval})
+        defer(sensor, time.time() + run.patience, {"ids": [sensor.song_id], "poll_interval": _LOOK})
     except TaskDeferred as deferral:
         _, arguments = deferral.trigger.serialize()
     trigger = RiffusionSongTrigger(**json.loads(json.dumps(arguments)))

@@ -46,7 +46,7 @@ run gave ({count:,} runs); `make test` repeats a third of the runs, and fails wh
 |---|---|
 | stem by URL | download of stems whose response names a URL for each; the fault strikes the fetch of one. The first request is for the names |
 | create | without waiting for the songs, and with the task state store of Airflow 3.3. `ok · 2`: the response was lost, the songs were found. `CreateUncertain`: they were found nowhere, and nothing is sent again. Songs are made in the rows where the good response comes damaged or not at all, and not where another response comes from the start, such as a status |
-| wait | `RiffusionSongSensor`, by poke, reschedule and deferrable |
+| wait | `RiffusionSongSensor`, by poke, reschedule and deferrable. The triggerer reads a page of songs for all waits; where only the page may be at fault, it also reads the job list and asks for the song alone, so that these are three requests |
 | account gate | `RiffusionAccountSensor` |
 """  # noqa: E501  # lines of a table
 

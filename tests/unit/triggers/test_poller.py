@@ -267,6 +267,18 @@ def test_an_error_while_a_song_is_asked_for_alone_is_a_failed_poll_of_its_trigge
     assert "MemoryError: no room" in str(failure)
 
 
+def test_a_failure_is_heard_also_when_a_good_poll_follows_before_the_trigger_wakes() -> None:
+    async def main() -> list[Any]:
+        wait = SharedWait(["song"], INTERVAL, time.time() + 60)
+        failure = errors.RiffusionPendingError("596")
+        wait.tell_news(failure, time.monotonic())
+        wait.tell(Poll([[Song("song", "queued")]]))
+        assert await wait.next(0) is failure
+        return [await wait.next(0)]
+
+    assert asyncio.run(main()) == [Poll([[Song("song", "queued")]])]
+
+
 def test_an_api_that_is_silent_until_the_deadline_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_riffusion.tasks.waiting._LAST_POLL_SECONDS", 0.1)
     api = Api()
