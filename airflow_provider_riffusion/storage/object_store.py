@@ -4,6 +4,7 @@ import logging
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: How long an aborted upload may take to remove its parts.
 _ABORT_SECONDS = 10.0
+#: An upload looks at most so often whether it is still wanted.
+_LOOK_SECONDS = 0.1
 #: From so many files on, one listing of the folder costs less than a look at each.
 _LISTED_FILES = 100
 
@@ -150,7 +153,14 @@ def _is_refusal(error: Exception, conn_id: str | None) -> bool:
 def _upload(objects: S3Bucket | FileSystem, spooled: Path, key: str) -> None:
     """Upload a file; an exception here, such as Airflow's timeout, also ends the upload and removes its parts."""
 
+    looked_at = 0.0
+
     def go_on(*_: object) -> None:
+        nonlocal looked_at
+        # boto3 calls this for every 16 KiB.
+        if (now := time.monotonic()) - looked_at < _LOOK_SECONDS:
+            return
+        looked_at = now
         if not spooled.exists():
             # No OSError, which boto3 would take for one of the network and retry for longer than anybody waits.
             raise RiffusionStorageError(f"The upload of {spooled.name} was aborted.")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 _PART_BYTES = 8 * 2**20
-#: Two parts at a time keep up with what comes in, in little memory. The connection's service_config may say otherwise.
+#: Four parts at a time keep up with what comes in, in little memory. The connection's service_config may say otherwise.
 _TRANSFER: Mapping[str, Any] = {
     "multipart_threshold": 2 * _PART_BYTES,
     "multipart_chunksize": _PART_BYTES,
-    "max_concurrency": 2,
+    "max_concurrency": 4,
 }
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 PROGRESS_INTERVAL_SECONDS = 5.0
 
 #: Shorter reads cost more calls, and longer ones memory.
-_READ_BYTES = 2**19
+_READ_BYTES = 2**18
 _ERROR_BODY_BYTES = 2**16
 
 
