@@ -17,8 +17,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Emulator, Song
