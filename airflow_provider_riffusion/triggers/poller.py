@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ from airflow_provider_riffusion.tasks.waiting import (
     poll,
     seconds_until,
 )
-from airflow_provider_riffusion.useapi.models import Song
+from airflow_provider_riffusion.useapi.models import Song, SongState
 
 if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.connection import ConnectionSettings
@@ -198,6 +199,8 @@ class _Poller:
         self._hook, self._user_id = hook, user_id
         self._pages, self._jobs, self._alone = _Pace(), _Pace(), _Pace()
         self._has_page_failed = False
+        #: The ids of the page's songs that belong together, by their group.
+        self._groups: defaultdict[str | None, set[str]] = defaultdict(set)
         self._looked_at, self._next_look_at = -math.inf, 0.0
         self._has_looked = asyncio.Event()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="riffusion-poll")
@@ -268,6 +271,9 @@ class _Poller:
         found = await self._shared(self._pages, read, waits, interval)
         self._has_page_failed = isinstance(found, RiffusionError)
         if not isinstance(found, RiffusionError):
+            self._groups.clear()
+            for song in found:
+                self._groups[song.group_id].add(song.id)
             return {song.id: song for song in found}
         is_of_account = isinstance(found, AirflowFailException) and not isinstance(found, RiffusionDownloadError)
         # The API's other errors may be the page's alone, such as a limit that it does not take.
@@ -305,9 +311,17 @@ class _Poller:
             wait.songs = [(page[handle],) if handle in page else songs for handle, songs in found]
         is_listed, wait.looked_at = bool(unseen) and job_ids.issuperset(unseen), now
         # At the deadline a job that is listed is asked for its songs, which the error shall name.
-        wait.is_alone = bool(unseen) and (not is_listed or now >= wait.ends_at)
+        is_unsure = not is_listed or now >= wait.ends_at
+        wait.is_alone = is_unsure if unseen else self._may_be_jobs(wait.handles, page)
         if not wait.is_alone:
             wait.tell_news(Poll(wait.songs, is_listed), now)
+
+    def _may_be_jobs(self, handles: Sequence[str], page: Mapping[str, Song]) -> bool:
+        """Return whether ended songs have others in their group: nobody knows whether a job can have a song's id."""
+        songs = [page[handle] for handle in handles]
+        if any(song.state is SongState.RUNNING for song in songs):
+            return False
+        return any(song.group_id is not None and self._groups[song.group_id].difference(handles) for song in songs)
 
     # --- what no look shows
 

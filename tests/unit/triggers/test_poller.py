@@ -17,7 +17,7 @@ from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 from airflow_provider_riffusion.tasks.waiting import Poll
 from airflow_provider_riffusion.triggers import poller
 from airflow_provider_riffusion.triggers.poller import SharedWait, shared_wait
-from airflow_provider_riffusion.useapi.models import Job, Song
+from airflow_provider_riffusion.useapi.models import Job, Song, SongState
 from tests.support.waits import until
 
 INTERVAL = 0.02
@@ -289,3 +289,24 @@ def test_an_api_that_is_silent_until_the_deadline_has_not_answered(monkeypatch: 
 
     (failure, *_) = told(api, act, seconds=0.05)
     assert isinstance(failure, errors.RiffusionConnectionError)
+
+
+@pytest.mark.parametrize(
+    ("handles", "other", "requests"),
+    [(("song",), "of the group", 1), (("song", "other"), "of the group", 0), (("song",), None, 0)],
+    ids=["may be a job's id", "both are waited for", "no group"],
+)
+def test_a_song_whose_group_has_others_is_asked_for_alone_at_its_end(
+    handles: tuple[str, ...], other: str | None, requests: int
+) -> None:
+    """A job's id may be that of one of its songs, and the page would show only this one."""
+    songs = [Song(id, "complete", SongState.COMPLETED, group_id=other) for id in ("song", "other")]
+    api = Api(page=songs, alone=songs)
+
+    async def act(heard: list[Any]) -> None:
+        await until(lambda: heard)
+
+    (polled, *_) = told(api, act, *handles)
+    found = {song.id for shown in polled.songs for song in shown}
+    assert found == ({"song", "other"} if requests else {*handles})
+    assert len(api.asked) == requests
