@@ -77,7 +77,7 @@ benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, al
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header --all-extras \
-		--group pip --group stores --group cluster pyproject.toml --output-file constraints.txt
+		--group pip --group stores --group cluster --group package --group ui pyproject.toml --output-file constraints.txt
 	echo 'apache-airflow==3.1.8' | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate \
 		--no-header --all-extras --group pip --group stores --group cluster --resolution lowest-direct --constraints - \
 		pyproject.toml --output-file tests/constraints-3.1.8.txt
@@ -102,7 +102,7 @@ $(VENV)/.installed: $(VENV)/bin/python $(CONSTRAINTS) pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the test tools into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks]' --group test
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks,openlineage]' --group test
 	@touch $@
 
 $(VENV)/.installed-cluster: $(VENV)/.installed
@@ -112,7 +112,7 @@ $(VENV)/.installed-cluster: $(VENV)/.installed
 
 $(VENV)/.installed-stores: $(VENV)/.installed-test
 	@echo "Installing the providers of Azure, GCS and SFTP into $(VENV) ..."
-	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[s3,socks,azure,gcs,sftp]' --group stores
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[all]' --group stores
 	@touch $@
 
 # Azurite is Microsoft's own emulator of Azure Blob Storage, and exists only as a package for Node.js.
