@@ -39,7 +39,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark constraints clean
+.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark docs constraints clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ unit: $(VENV)/.installed-test  ## Only the tests without a socket.
 test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure, GCS and SFTP servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
 
-reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write RELIABILITY.md anew.
+reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write docs/reliability.md anew.
 	$(BIN)/python -m tests.programs.fault_matrix
 	$(BIN)/python -m tests.programs.create_table
 
@@ -73,6 +73,9 @@ cluster: $(VENV)/.installed-cluster  ## Make SONGS songs on PostgreSQL, Redis an
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
 	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
+
+docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build; a warning is an error.
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv
@@ -122,4 +125,4 @@ $(AZURITE): $(VENV)/.installed
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.
-	rm -rf .venv .venv-* .demo .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-* .demo docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache dist

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.dag_runs import ROOT
+from tests.support.documents import DOCUMENTS, text_of
 from tests.unit.test_house import FLOORS, NAME, PACKAGE
 
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / ".github/pull_request_template.md"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
@@ -23,7 +23,7 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
         # A repository's web page opens no path that leads through a symbolic link.
         assert path.exists(), link
         assert path == path.resolve(), link
-        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if heading else []
+        headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE) if heading else []
         assert not heading or heading in [title.lower().replace(" ", "-") for title in headings], link
 
 

@@ -9,7 +9,7 @@ from tests.programs.create_table.servers import VARIANTS
 from tests.programs.create_table.ways import COLUMNS, WAYS, WORDS, Way
 from tests.support.dag_runs import ROOT
 
-PATH = ROOT / "RELIABILITY.md"
+PATH = ROOT / "docs/reliability.md"
 
 Results = Mapping[Key, Cell]
 
