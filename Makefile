@@ -74,8 +74,9 @@ cluster: $(VENV)/.installed-cluster  ## Make SONGS songs on PostgreSQL, Redis an
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
 	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
 
-docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build; a warning is an error.
+docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its shell commands.
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+	$(PYTEST) tests/commands
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv

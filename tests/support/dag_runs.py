@@ -32,7 +32,8 @@ def run_dag(
     :param name: the DAG's variable in the file
     :param kind: ``by time``, as a schedule or a backfill starts it, or ``by hand``, as an asset event does, too
     :param native: let Jinja make Python's values of templates
-    :param overrides: attributes to give to all tasks, but to mapped ones only those that the file sets; by default retries are not waited for
+    :param overrides: attributes to give to all tasks, but to mapped ones only those that the file sets; by default
+        retries are not waited for
     """
     dag = runpy.run_path(str(dag_file))[name]
     dag.render_template_as_native_obj = native
