@@ -14,8 +14,6 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-# The signature of a class that passes its keywords on would hide its parameters, which the description lists.
-autodoc_default_options = {"show-inheritance": True}
 
 html_theme = "furo"
 html_title = f"airflow-provider-riffusion {version}"

@@ -13,7 +13,7 @@ PATH = ROOT / "docs/reliability.md"
 
 Results = Mapping[Key, Cell]
 
-_HEADING = "# What a create request costs when a try ends early\n"
+_HEADING = "## What a create request costs when a try ends early\n"
 
 _INTRODUCTION = """
 A try of a task that creates songs ends in one of these ways, and another one follows: a retry, or the try of a task
