@@ -87,12 +87,13 @@ def run_what_assets_have_started(dag_file: Path, name: str) -> list[DagRun]:
     from sqlalchemy import select
 
     dag = runpy.run_path(str(dag_file))[name]
+    scheduler = SchedulerJobRunner(job=Job())
     with create_session() as session:
         with prohibit_commit(session) as guard:
-            SchedulerJobRunner(job=Job())._create_dagruns_for_dags(guard, session)
+            scheduler._create_dagruns_for_dags(guard, session)
         runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.state == "queued")).all()
         for run in runs:
-            run.dag, run.state = dag, "running"
+            run.dag, run.state = scheduler._get_current_dag(dag_id=dag.dag_id, session=session), "running"
             session.commit()
             while run.state == "running":
                 session.expire_all()
