@@ -117,8 +117,13 @@ class RiffusionHook(BaseHook):
         return found
 
     def get_conn(self) -> Any:
-        """Raise, because there is no connection object to work with."""
-        raise NotImplementedError("Use the methods of RiffusionHook, such as list_songs() and download().")
+        """Raise, because there is no connection object to work with; the error names what to use instead."""
+        raise NotImplementedError(
+            "RiffusionHook has no connection object; its methods send the requests.\n"
+            "Use check_accounts() as a gate; list_songs() and get_songs() to look; create_request() and create() to start "
+            "songs; download() and download_stems() for files; delete_song() to delete; get_accounts() and post_account() "
+            "for accounts; get_scheduler() and get_available() for jobs and slots; settings for the base URL."
+        )
 
     def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[Account]:
         """

@@ -22,7 +22,7 @@ FLOORS = (
     ("links",),
     ("tasks",),
     ("triggers",),
-    ("operators", "sensors"),
+    ("operators", "sensors", "retry_policy"),
     ("example_dags",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -34,7 +34,7 @@ LIBRARIES = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "fsspec": {"storage"},
-    "airflow": {"exceptions", "storage", "hooks", "links", "tasks", "triggers", "operators", "sensors", "example_dags"},
+    "airflow": {"exceptions", "storage", "hooks", "links", "tasks", "triggers", *FLOORS[-2], *FLOORS[-1]},
 }
 
 
