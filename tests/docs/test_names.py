@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,15 @@ def test_the_files_to_open_are_there() -> None:
     names = re.findall(r"`([\w/]+\.py)`", CONTRIBUTING)
     assert len(names) >= 10
     assert not [name for name in names if not (PACKAGE / name).exists() and not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize(
+    "module", ["operators.riffusion", "sensors.riffusion", "triggers.riffusion", "links.riffusion", "emulator"]
+)
+def test_the_reference_has_every_public_class(module: str) -> None:
+    found = import_module(f"{NAME}.{module}")
+    classes = {name for name, value in vars(found).items() if getattr(value, "__module__", "") == found.__name__}
+    names = set(vars(found).get("__all__", ())) or {name for name in classes if name.startswith("Riffusion")}
+    pages = "".join(path.read_text() for path in (ROOT / "docs/reference").glob("*.md"))
+    assert names
+    assert names <= set(re.findall(r"auto(?:class|function):: (?:[\w.]+\.)?(\w+)", pages))
