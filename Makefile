@@ -42,7 +42,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark dist matrix constraints clean
+.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark docs dist matrix constraints clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ unit: $(VENV)/.installed-test  ## Only the tests without a socket.
 test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure, GCS and SFTP servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
 
-reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write RELIABILITY.md anew.
+reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write docs/reliability.md anew.
 	$(BIN)/python -m tests.programs.fault_matrix
 	$(BIN)/python -m tests.programs.create_table
 
@@ -76,6 +76,10 @@ cluster: $(VENV)/.installed-cluster  ## Make SONGS songs on PostgreSQL, Redis an
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
 	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
+
+docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its shell commands.
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+	$(PYTEST) tests/commands
 
 dist: $(VENV)/.installed-package  ## Build wheel and sdist into the folder dist, and check what is in them.
 	rm -rf dist
@@ -139,4 +143,4 @@ $(AZURITE): $(VENV)/.installed
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.
-	rm -rf .venv .venv-* .demo .matrix .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-* .demo .matrix docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache dist

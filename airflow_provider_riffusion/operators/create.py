@@ -113,6 +113,7 @@ class _CreateOperator(RiffusionOperator):
             reply_ref=self.reply_ref,
             poll_interval=SECONDS.convert(self.poll_interval),
             cancel_on_kill=self.cancel_on_kill,
+            show=lambda polled: push_song_url(context, polled.shown),
         )
         create.is_killed = self._is_killed
         return create
@@ -192,7 +193,8 @@ class RiffusionCreateComposeOperator(_CreateOperator):
 
     :param prompts: one to three objects ``{"text", "strength", "start", "end"}``: strength 20 to 100 (50), start and
         end 0 to 100, in percent of the song; all but the text may be left out
-    :param lyrics: the words; None: instrumental
+    :param lyrics: the words; None: instrumental. Text that ends with ``.lyrics`` is the path of a file of words and
+        templates, which Airflow looks for beside the DAG file and in the DAG's ``template_searchpath``
     :param title: the title
     :param lyrics_strength: 0 to 100
     :param lyrics_weirdness: 0 to 100
@@ -219,6 +221,8 @@ class RiffusionCreateComposeOperator(_CreateOperator):
 
     parameter_rules: ClassVar[Rules] = {**COMPOSE_RULES, **_WAIT_RULES}
     template_fields: Sequence[str] = tuple(parameter_rules)
+    # Airflow takes any parameter that ends so for the path of a file, so it is an ending that no title or prompt has.
+    template_ext: Sequence[str] = (".lyrics",)
 
     def __init__(
         self,

@@ -83,7 +83,7 @@ class RiffusionSongSensor(_RiffusionSensor):
             return super().execute(context)
         self.check_parameters()
         deadline = time.time() + self.timeout
-        songs = self._found(context, lambda: self._look(LOOK_SECONDS))
+        songs = self._found(context, lambda: self._look(context, LOOK_SECONDS))
         if songs is None:
             from airflow_provider_riffusion.triggers.riffusion import defer
 
@@ -94,19 +94,22 @@ class RiffusionSongSensor(_RiffusionSensor):
 
     def poke(self, context: sdk.Context) -> sdk.PokeReturnValue:
         """Look once."""
-        songs = self._look()
+        songs = self._look(context)
         if self.reschedule and self._wait_for().unconfirmed:
             # The next poke is another process, which would not know what this one has seen.
             time.sleep(min(self.poke_interval, _MAX_CONFIRMATION_SECONDS))
-            songs = self._look()
+            songs = self._look(context)
         push_song_url(context, songs or ())
         return sdk.PokeReturnValue(songs is not None, xcom_value=songs)
 
-    def _look(self, seconds: float = math.inf) -> list[SongSummary] | None:
-        from airflow_provider_riffusion.tasks.waiting import poll
+    def _look(self, context: sdk.Context, seconds: float = math.inf) -> list[SongSummary] | None:
+        from airflow_provider_riffusion.tasks.waiting import Poll, poll
 
         wait = self._wait_for(self.song_id)
-        return wait.result(poll(self.hook, wait.handles, self.user_id, seconds), time.time())
+        polled = poll(self.hook, wait.handles, self.user_id, seconds)
+        if isinstance(polled, Poll):
+            push_song_url(context, polled.shown)
+        return wait.result(polled, time.time())
 
     def execute_complete(self, context: sdk.Context, event: object = None) -> list[SongSummary] | None:
         """Unpack the trigger's event, and end as poking would have."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
+from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+
+log = logging.getLogger(__name__)
 
 #: Whether a task waits in the triggerer, unless it says otherwise.
 DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
@@ -46,6 +49,11 @@ class RiffusionOperator(BaseOperator):
         super().__init__(**kwargs)
         self.user_id, self.riffusion_conn_id = user_id, riffusion_conn_id
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls).keys() & {"execute", "execute_complete"}:
+            setattr(cls, name, _brief(vars(cls)[name]))
+
     @cached_property
     def hook(self) -> RiffusionHook:
         """The hook for the connection; imported when it is needed, because a DAG file never needs it."""
@@ -72,6 +80,21 @@ class RiffusionOperator(BaseOperator):
         except RiffusionConfigurationError as error:
             # Airflow shows the error of a DAG file without the file's own lines.
             raise (RiffusionConfigurationError(f"Task {self.task_id!r}: {error}") if only_literals else error) from None
+
+
+def _brief(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Let errors leave a method without the frames of this provider, which the log gets at DEBUG."""
+
+    @wraps(execute)
+    def wrapper(self: RiffusionOperator, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return execute(self, *args, **kwargs)
+        except RiffusionError as error:
+            # Airflow's log view opens at its end, where twenty frames push out of sight what the error says to do.
+            log.debug("The frames of the error below", exc_info=True)
+            raise error.with_traceback(None)  # noqa: B904  # the same error, with the cause that it has
+
+    return wrapper
 
 
 def is_template(value: object) -> bool:

@@ -61,6 +61,7 @@ class CreateOnce:
     :param reply_ref: the user's own reference; by default one is derived from the task instance and the request
     :param poll_interval: seconds between two polls
     :param cancel_on_kill: whether :meth:`kill` takes the jobs off the vendor's job list
+    :param show: gets each poll that has not failed, to show its songs while they are waited for
     :param handles: song or job ids, as soon as they are known
     """
 
@@ -71,6 +72,7 @@ class CreateOnce:
     reply_ref: str | None
     poll_interval: float
     cancel_on_kill: bool
+    show: Callable[[Poll], None] = lambda polled: None
     handles: Sequence[str] = ()
     is_killed: bool = False
     _is_waiting: bool = False
@@ -138,6 +140,8 @@ class CreateOnce:
         self._is_waiting = False
         # A poll that a kill has aborted is no failure.
         self.stop_if_killed()
+        if isinstance(polled, Poll):
+            self.show(polled)
         return polled
 
     def sleep(self, seconds: float) -> None:

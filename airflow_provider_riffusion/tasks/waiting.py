@@ -61,6 +61,11 @@ class Poll:
     songs: Sequence[Sequence[Song]]
     is_listed: bool = False
 
+    @property
+    def shown(self) -> list[SongSummary]:
+        """The songs that were shown, finished or not."""
+        return [summary_of(song) for found in self.songs for song in found]
+
 
 def poll(
     hook: RiffusionHook, handles: Sequence[str], user_id: str | None, seconds: float = math.inf
@@ -174,10 +179,14 @@ class Wait:
         self.failure = None
         self._songs = [song for found in polled.songs for song in found]
         self._is_unseen = polled.is_listed and not all(polled.songs)
-        seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in self._songs) or "no song yet"
+        seen = ", ".join(f"song {song.id} is {str(song.status)[:40]!r}" for song in self._songs)
+        # The triggerer asks for a job's songs only once the job list names the job no more.
+        unseen = "is still in the job list" if polled.is_listed else "has shown no song yet"
+        seen = seen or f"{', '.join(self.handles)[:500]} {unseen}"
         if seen != self._seen or now - self._logged_at >= LOG_INTERVAL_SECONDS:
-            left = "" if self.deadline == math.inf else f"; {max(0.0, self.deadline - now):.0f} s left"
-            log.info("Waiting for %s: %s%s", ", ".join(self.handles)[:500], seen[:_MAX_SEEN_CHARS], left)
+            left = "" if self.deadline == math.inf else f", {max(0.0, self.deadline - now):.0f} s left"
+            # Airflow's log view shows about 85 characters of a line, so what changes comes before a list of ids.
+            log.info("Waiting%s: %s", left, seen[:_MAX_SEEN_CHARS])
             self._seen, self._logged_at = seen[:_MAX_SEEN_CHARS], now
         before, self.unconfirmed = self.unconfirmed, ()
         if polled.is_listed or not _have_ended(polled.songs):

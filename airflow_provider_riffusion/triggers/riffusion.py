@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
     from airflow_provider_riffusion.tasks.base import RiffusionOperator
     from airflow_provider_riffusion.useapi.models import SongSummary
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -113,6 +116,9 @@ def defer(task: RiffusionOperator, deadline: float, options: Mapping[str, Any], 
     """
     conn_id, user_id = task.riffusion_conn_id, task.user_id
     trigger = RiffusionSongTrigger(riffusion_conn_id=conn_id, user_id=user_id, deadline=deadline, **options)
+    # The log of a deferred task ends here when no triggerer runs.
+    moment = f"{datetime.fromtimestamp(deadline, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    log.info("The triggerer waits for %s until %s", ", ".join(trigger.ids)[:500], moment)
     timeout = timedelta(seconds=deadline - time.time() + TRIGGERER_GRACE_SECONDS)
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=saved, timeout=timeout)
 

@@ -22,7 +22,8 @@ _AUTHORIZE = "Check the API token, the password of the Airflow connection; then 
 _RENEW = "Renew the useapi.net subscription, or the credits; then clear the failed tasks."
 _CHECK_ID = "Check the song or job id, and that the user_id is the account that owns it."
 _SLOW_DOWN = "Let Airflow retry later; let fewer tasks run at the same time, with an Airflow pool."
-_REPAIR = f"Post a fresh cookie: {ACCOUNTS_PAGE}\nThen clear the failed tasks."
+# The page has a line of its own: Airflow's log view shows about 80 characters of a line below an exception's name.
+_REPAIR = f"Post a fresh cookie, then clear the failed tasks.\nHow to: {ACCOUNTS_PAGE}"
 #: By status: the class, what is wrong, and what to do.
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[RiffusionApiError], str, str]] = {
     400: (exceptions.RiffusionBadRequestError, "The API refused the request", "Check the parameters of the task."),

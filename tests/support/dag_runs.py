@@ -32,14 +32,15 @@ def run_dag(
     :param name: the DAG's variable in the file
     :param kind: ``by time``, as a schedule or a backfill starts it, or ``by hand``, as an asset event does, too
     :param native: let Jinja make Python's values of templates
-    :param overrides: attributes to give to all tasks that are not mapped; by default retries are not waited for
+    :param overrides: attributes to give to all tasks, but to mapped ones only those that the file sets; by default
+        retries are not waited for
     """
     dag = runpy.run_path(str(dag_file))[name]
     dag.render_template_as_native_obj = native
     for task in dag.tasks:
         attributes = {"retry_delay": timedelta(0), **overrides}
         for attribute, value in attributes.items():
-            if task.is_mapped and attribute == "retry_delay":
+            if task.is_mapped and (attribute == "retry_delay" or attribute in task.partial_kwargs):
                 task.partial_kwargs[attribute] = value
             elif not task.is_mapped:
                 setattr(task, attribute, value)
@@ -68,3 +69,37 @@ def outcomes_of(run: DagRun) -> dict[str, tuple[str, int]]:
         )
         for task in run.get_task_instances()
     }
+
+
+def run_what_assets_have_started(dag_file: Path, name: str) -> list[DagRun]:
+    """
+    Let Airflow's scheduler look once for DAGs that assets start, and run the tasks of one of them.
+
+    :param dag_file: the file; a run of another of its DAGs has told Airflow of all
+    :param name: the DAG's variable in the file
+    :return: its runs that have started now
+    """
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models import DagRun
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from airflow.utils.sqlalchemy import prohibit_commit
+    from sqlalchemy import select
+
+    dag = runpy.run_path(str(dag_file))[name]
+    scheduler = SchedulerJobRunner(job=Job())
+    with create_session() as session:
+        with prohibit_commit(session) as guard:
+            scheduler._create_dagruns_for_dags(guard, session)
+        runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.state == "queued")).all()
+        for run in runs:
+            run.dag, run.state = scheduler._get_current_dag(dag_id=dag.dag_id, session=session), "running"
+            session.commit()
+            while run.state == "running":
+                session.expire_all()
+                for task in run.update_state(session=session)[0]:
+                    task.state, task.try_number = "scheduled", task.try_number + 1
+                    session.commit()
+                    _run_task(ti=task, task=dag.task_dict[task.task_id])
+        return list(runs)

@@ -54,6 +54,7 @@ class Deployment:
         self._dags = dags
         self._components = components
         self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._login: str | None = None
         self._environment = {**self._own_environment(), **environment}
 
@@ -122,7 +123,7 @@ class Deployment:
 
     def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/{path}",
+            f"{self.url}/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **headers},
@@ -193,7 +194,6 @@ class Deployment:
 
     def _own_environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        url = f"http://127.0.0.1:{self._port}"
         return {
             **inherited,
             # This checkout, whatever else is installed.
@@ -201,11 +201,11 @@ class Deployment:
             "NO_PROXY": "127.0.0.1,localhost",
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-            "AIRFLOW__API__BASE_URL": url,
+            "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__FERNET_KEY": self.fernet_key,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",

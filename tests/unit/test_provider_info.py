@@ -12,7 +12,8 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from packaging.version import Version
 
 import airflow_provider_riffusion
-from airflow_provider_riffusion.get_provider_info import get_provider_info
+from airflow_provider_riffusion.get_provider_info import EXTRAS, get_provider_info
+from airflow_provider_riffusion.hooks.connection import DEFAULT_BASE_URL, ConnectionSettings
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 
 
@@ -55,3 +56,17 @@ def test_the_form_of_airflow_3_1_is_the_same_as_that_of_3_2() -> None:
     assert "port" not in behaviour["hidden_fields"]
     assert connection_type["connection-type"] == RiffusionHook.conn_type
     assert connection_type["hook-name"] == RiffusionHook.hook_name
+
+
+def test_the_form_tells_units_and_the_defaults_that_are_in_force() -> None:
+    default = ConnectionSettings(base_url=DEFAULT_BASE_URL, token="")
+    for name, unit in {"timeout": "second", "low_speed_time": "second", "low_speed_limit": "bytes per second"}.items():
+        label, kind, description = EXTRAS[name]
+        assert unit in label
+        assert kind == "number"
+        assert description.endswith(f" Default: {getattr(default, name):g}.")
+    placeholders = get_provider_info()["connection-types"][0]["ui-field-behaviour"]["placeholders"]
+    assert placeholders["host"] == default.base_url
+    # On 3.3.2 the form's test button refuses a connection that has no stored port, and only says "Bad Request".
+    assert "443" in placeholders["port"]
+    assert "Bad Request" in placeholders["port"]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Emulator, Song
@@ -18,7 +19,7 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionCreateComposeOperator,
     RiffusionCreatePromptOperator,
 )
-from tests.support.creating import CREATE, context, deferred, prompt_operator, run_trigger
+from tests.support.creating import CREATE, context, deferred, prompt_operator, run_trigger, trigger_of
 from tests.support.raw_server import NoTls, ok, response, serve
 from tests.support.relay import relaying
 from tests.support.task_state_store import Store
@@ -564,3 +565,29 @@ def test_an_operator_that_is_used_again_takes_its_new_parameters(emulator: Emula
     operator.reply_ref = "mine"
     operator.execute({})
     assert "mine" in [job.reply_ref for job in RiffusionHook().get_scheduler()]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_songs_page_is_shown_while_the_task_still_waits(
+    emulator: Emulator, deferrable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.configure(generation_seconds=60 if deferrable else 0.05)
+    operator = prompt_operator(deferrable=deferrable)
+    pushed: list[tuple[str, set[str]]] = []
+
+    class Ti:
+        def xcom_push(self, key: str, value: str) -> None:
+            pushed.append((value, {song.status for song in emulator.songs if value.endswith(song.id)}))
+
+    context: Any = {"ti": Ti(), "task": operator}
+    operator.pre_execute(context)
+    if deferrable:
+        with caplog.at_level("INFO"), pytest.raises(TaskDeferred) as caught:
+            operator.execute(context)
+        trigger = trigger_of(caught.value)
+        deadline = f"{datetime.fromtimestamp(trigger.deadline, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        assert f"The triggerer waits for {trigger.ids[0]} until {deadline}" in caplog.text
+    else:
+        operator.execute(context)
+    ((_, statuses),) = pushed
+    assert statuses & {"queued", "generating_audio"}

@@ -215,3 +215,23 @@ def test_the_account_sensor_looks_at_the_account_it_is_told(connect: Callable[..
             RiffusionAccountSensor(task_id="t").execute({})
         with pytest.raises(errors.RiffusionConfigurationError, match="'c'"):
             RiffusionAccountSensor(task_id="t", user_id="c").execute({})
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_songs_page_is_shown_while_a_sensor_still_waits(emulator: Emulator, deferrable: bool) -> None:
+    emulator.add_song(Song("song", status="queued"))
+    sensor = RiffusionSongSensor(task_id="t", song_id="song", deferrable=deferrable)
+    pushed: list[str] = []
+
+    class Ti:
+        def xcom_push(self, key: str, value: str) -> None:
+            pushed.append(value)
+
+    context: Any = {"ti": Ti(), "task": sensor}
+    sensor.pre_execute(context)
+    if deferrable:
+        with pytest.raises(TaskDeferred):
+            sensor.execute(context)
+    else:
+        assert not sensor.poke(context)
+    assert [page.rpartition("/")[2] for page in pushed] == ["song"]

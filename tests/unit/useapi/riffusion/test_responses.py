@@ -105,13 +105,13 @@ def test_an_error_says_on_its_first_line_what_is_wrong_on_the_second_what_to_do_
     for line in (wrong, *remedy):
         assert len(line) < 100
         assert not line.startswith(str(REQUEST))
-    assert remedy[-1].endswith(".")
+    assert remedy[0].endswith(".")
 
 
 def test_a_pending_error_tells_a_human_what_to_do() -> None:
     wrong, *remedy, _ = str(error_of(596, b"<html>")).split("\n")
     assert wrong == "The Riffusion account user-1 is broken: pending error (HTTP 596)."
-    assert remedy == [f"Post a fresh cookie: {useapi_errors.ACCOUNTS_PAGE}", "Then clear the failed tasks."]
+    assert remedy == ["Post a fresh cookie, then clear the failed tasks.", f"How to: {useapi_errors.ACCOUNTS_PAGE}"]
 
 
 @pytest.mark.parametrize("status", [200, 400, 596])
