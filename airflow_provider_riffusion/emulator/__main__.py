@@ -135,12 +135,16 @@ def greeting(emulator: Emulator) -> str:
     for song in emulator.songs:
         lines.append(f"  song      {song.id}  {song.title}{f' ({song.user_id})' if others else ''}")
     environment = shlex.quote(json.dumps(connection, separators=(",", ":")))
-    lines += ["", "Airflow connection:", f"  export AIRFLOW_CONN_RIFFUSION_DEFAULT={environment}"]
+    lines += [
+        "",
+        "The connection, for the shell in which Airflow runs:",
+        f"  export AIRFLOW_CONN_RIFFUSION_DEFAULT={environment}",
+    ]
     for song in emulator.songs[:1]:
         query = f"id={song.id}&download_format=mp3{f'&user_id={song.user_id}' if others else ''}"
         authorization = shlex.quote(f"Authorization: Bearer {emulator.token}")
         download = f"curl -H {authorization} -o song.mp3 '{url}/v1/riffusion/music/download/?{query}'"
-        lines += ["", "Try it:", f"  {download}"]
+        lines += ["", "Try it without Airflow:", f"  {download}"]
     control = f"{url}/_emulator"
     return (
         "\n".join(lines)
@@ -172,7 +176,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         emulator.start()
     except (OSError, OverflowError) as error:
-        print(f"cannot listen on {arguments.host} port {arguments.port}: {error}", file=sys.stderr)
+        print(
+            f"cannot listen on {arguments.host} port {arguments.port}: {error}\n"
+            "If another emulator runs there, use or end that one; otherwise give another --port, or 0 for a free one.",
+            file=sys.stderr,
+        )
         return 1
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

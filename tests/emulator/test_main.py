@@ -128,4 +128,6 @@ def test_port_in_use(emulator: Emulator) -> None:
     command = [sys.executable, "-m", "airflow_provider_riffusion.emulator", "--port", port]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert result.returncode == 1
-    assert result.stderr.startswith("cannot listen on 127.0.0.1 port")
+    what, remedy = result.stderr.splitlines()
+    assert what.startswith("cannot listen on 127.0.0.1 port")
+    assert "give another --port" in remedy

@@ -9,10 +9,10 @@ from tests.programs.matrix.readme import HEADING, commands, with_wheel
 from tests.programs.matrix.table import FAILED, OK, Outcome, table
 
 
-def test_the_commands_are_those_of_the_section() -> None:
+def test_the_commands_are_the_first_of_the_section() -> None:
     block = "```bash\necho {}\n```\n"
     readme = f"# Title\n{block.format(1)}\n{HEADING}\n\nWords\n{block.format(2)}```python\nx\n```\n{block.format(3)}\n"
-    assert commands(f"{readme}\n## Next\n{block.format(4)}") == "echo 2\necho 3\n"
+    assert commands(f"{readme}\n## Next\n{block.format(4)}") == "echo 2\n"
     assert commands("# Title\n") == ""
 
 

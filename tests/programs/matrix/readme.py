@@ -10,12 +10,13 @@ _INSTALL = re.compile(r"^pip install (?:-q |--quiet )?'?airflow-provider-riffusi
 
 def commands(readme: str) -> str:
     """
-    Return the shell commands of the section for a newcomer; empty when there is no such section.
+    Return the first block of shell commands in the section for a newcomer; empty when there is no such section.
 
     :param readme: the text of README.md
     """
     section = readme.partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
-    return "".join(re.findall(r"^```bash\n(.*?)^```$", section, re.DOTALL | re.MULTILINE))
+    block = re.search(r"^```bash\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return block[1] if block else ""
 
 
 def with_wheel(text: str, wheel: str) -> str:
