@@ -116,8 +116,9 @@ class Browser:
         :param of: a part of the page, instead of the window
         """
         self.page.evaluate(_REPLACE, _PLACES)
-        # Nothing that shows only because the mouse is there.
+        # Nothing that shows only because mouse or cursor are there.
         self.page.mouse.move(0, 0)
+        self.page.evaluate("document.activeElement.blur()")
         path = self._pictures / f"{name}.png"
         (of or self.page).screenshot(path=path, animations="disabled")
         return path
