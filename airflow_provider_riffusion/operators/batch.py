@@ -40,8 +40,10 @@ class Batch:
     """
     Downloads songs in several threads.
 
-    Afterwards ``downloaded``, ``skipped`` and ``bytes`` count the songs that are there, ``failed`` has a line for each
-    that failed, ``stopped`` says why the batch ended early, and ``fatal`` is the error that no other song would escape.
+    Afterwards ``downloaded``, ``skipped`` and ``bytes`` count the songs that are there, ``downloaded_bytes`` those of
+    the songs that were downloaded, and ``new`` the songs that this or an earlier try of the task has downloaded.
+    ``failed`` has a line for each that failed, ``stopped`` says why the batch ended early, and ``fatal`` is the error
+    that no other song would escape.
 
     :param download: downloads one song
     :param spool: a private folder of this batch; each download gets a folder in it
@@ -62,12 +64,12 @@ class Batch:
         self._manifest, self._sizes = manifest, sizes
         self._max_workers = max_workers
         self.downloaded = self.skipped = self.bytes = 0
+        self.new = self.downloaded_bytes = 0
         self.failed: dict[str, str] = {}
         self.may_succeed_later = False
         self.stopped = ""
         self.fatal: Exception | None = None
         self._failures_in_a_row = 0
-        self._downloaded_bytes = 0
 
     def run(self, song_ids: Sequence[str]) -> None:
         """
@@ -166,7 +168,8 @@ class Batch:
             self.skipped += is_old
             self.downloaded += not is_old
             self.bytes += entry["size"]
-            self._downloaded_bytes += 0 if is_old else entry["size"]
+            self.new += entry["sha256"] is not None
+            self.downloaded_bytes += 0 if is_old else entry["size"]
             self._failures_in_a_row = self._failures_in_a_row if is_old else 0
             self._manifest.add(entry, is_new=not is_old)
         elif not self.stopped:
@@ -183,7 +186,7 @@ class Batch:
         to_do = total - done - failed
         is_known = self.downloaded or not to_do
         left = f"{to_do * seconds / max(self.downloaded, 1):.0f} s" if is_known else "unknown time"
-        megabytes = self._downloaded_bytes / 1e6
+        megabytes = self.downloaded_bytes / 1e6
         log.info(
             "%s of %s songs done, %s of them skipped, %s failed; %.1f MB downloaded, %.2f MB/s, %s left",
             *(done, total, self.skipped, failed, megabytes, megabytes / max(seconds, 1e-3), left),

@@ -14,7 +14,7 @@ from airflow_provider_riffusion.operators.song_download import (
     instance_of,
 )
 from airflow_provider_riffusion.parameters import FILE_NAME, Rules, optional
-from airflow_provider_riffusion.tasks.lineage import register_outputs
+from airflow_provider_riffusion.tasks.lineage import add_asset_events
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
@@ -68,20 +68,23 @@ class RiffusionDownloadOperator(BaseDownloadOperator):
         """Download, check and publish the song."""
         self.check_parameters()
         download = self.song_download()
+        self.note_source(self.song_id)
         name = self.file_name or download.name_of(self.song_id)
         # A store tells the content type by the ending.
         name += "" if download.is_stems or os.path.splitext(name)[1] else f".{self.download_format}"  # noqa: PTH122
         if (found := download.existing(self.song_id, name, download.size(name))) is not None:
             what = "Skipped %s, %s bytes: the file of song %s exists already"
             self.log.info(what, found["path"], found["size"], self.song_id)
+            self._stored = [download.stored(name, found)]
             return found
 
         started = time.monotonic()
-        try:
-            with download.storage.spool(name, instance_of(context)) as self._spool:
-                result = download.fetch(self.song_id, name, self._spool)
-        finally:
-            register_outputs(self, download.outputs)
+        with download.storage.spool(name, instance_of(context)) as self._spool:
+            result = download.fetch(self.song_id, name, self._spool)
+        stored = download.stored(name, result)
+        self._stored = [stored]
+        extra = {"song_id": self.song_id, "format": self.download_format, "size": stored.size, "sha256": stored.sha256}
+        add_asset_events(context, self.outlets, stored.uri, extra)
         self.log.info(
             "Stored %(path)s, %(size)s bytes: the %(download_format)s of song %(song_id)s, in %(seconds).1f s, "
             "SHA-256 %(sha256)s",

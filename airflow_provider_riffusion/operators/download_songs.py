@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from airflow_provider_riffusion.exceptions import RiffusionBatchError, RiffusionBatchFailedError
 from airflow_provider_riffusion.operators.song_download import DOWNLOAD_RULES, BaseDownloadOperator, instance_of
 from airflow_provider_riffusion.parameters import Rule, Rules, is_file_name, optional, rule, whole_number
-from airflow_provider_riffusion.tasks.lineage import register_outputs
+from airflow_provider_riffusion.tasks.lineage import Stored, add_asset_events
 from airflow_provider_riffusion.useapi.prompts import SONG_ID
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class RiffusionDownloadSongsOperator(BaseDownloadOperator):
 
         self.check_parameters()
         self.hook.open()
+        self.note_source()
         download, instance = self.song_download(), instance_of(context)
         storage = download.storage
         digest = hashlib.sha256((instance or secrets.token_hex()).encode()).hexdigest()[:16]
@@ -142,15 +143,21 @@ class RiffusionDownloadSongsOperator(BaseDownloadOperator):
                 batch.run(self.song_ids)
                 self._raise_for(batch, manifest)
                 manifest.finish()
-                # The first, because Airflow takes 100 outputs of a task.
-                download.outputs.insert(0, storage.uri(name))
             except BaseException:
                 # A killed task has seconds left, and another try may run already.
                 if not self._is_killed:
                     manifest.save()
                 raise
             finally:
-                register_outputs(self, download.outputs)
+                # The folder stands for its songs, because an event with thousands of datasets helps nobody.
+                size, files = (batch.downloaded_bytes, batch.downloaded) if batch.downloaded else (None, None)
+                self._stored = [Stored(uri=storage.uri(), account=storage.account, size=size, files=files)]
+        manifest_uri = storage.uri(name)
+        self._stored.append(Stored(uri=manifest_uri, account=storage.account, rows=len(self.song_ids)))
+        if batch.new:
+            # One, because Airflow would keep an asset and an event for each song, and start a consumer for each.
+            extra = {"songs": len(self.song_ids), "downloaded": batch.new, "bytes": batch.bytes}
+            add_asset_events(context, self.outlets, manifest_uri, extra)
         return DownloadSongsResult(
             songs=len(self.song_ids),
             downloaded=batch.downloaded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_riffusion.exceptions import RiffusionFileExistsError, RiffusionStemsError
@@ -12,10 +12,12 @@ from airflow_provider_riffusion.parameters import Rule, Rules, one_of, optional,
 from airflow_provider_riffusion.storage.location import StorageLocation
 from airflow_provider_riffusion.storage.manifest import MANIFEST, StemFile, publish_set, read_manifest
 from airflow_provider_riffusion.tasks.base import ACCOUNT_RULES, RiffusionOperator
+from airflow_provider_riffusion.tasks.lineage import Stored, openlineage
 from airflow_provider_riffusion.useapi.prompts import DOWNLOAD_FORMATS, STEMS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
     from airflow_provider_riffusion.storage.spool import Spool
@@ -76,6 +78,8 @@ class BaseDownloadOperator(RiffusionOperator):
         self.storage_path: Any = storage_path
         self.storage_conn_id, self.if_exists = storage_conn_id, if_exists
         self.max_bytes: Any = max_bytes
+        self._source: str | None = None
+        self._stored: list[Stored] = []
 
     def song_download(self) -> SongDownload:
         """Return what downloads a song as the parameters say."""
@@ -87,6 +91,20 @@ class BaseDownloadOperator(RiffusionOperator):
             max_bytes=self.max_bytes,
             user_id=self.user_id,
         )
+
+    def note_source(self, song_id: str = "") -> None:
+        """
+        Note for lineage what is read: a song, or the library.
+
+        :param song_id: id of the song
+        """
+        from airflow_provider_riffusion.useapi.riffusion.requests import SONGS_PATH
+
+        self._source = f"{self.hook.settings.base_url}{SONGS_PATH}{song_id}".rstrip("/")
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the datasets of this try; only OpenLineage's provider calls it, at the end, also of a failed try."""
+        return openlineage(self._source, self._stored)
 
     def _open_storage(self) -> Storage:
         from airflow_provider_riffusion.storage.storage import open_storage
@@ -114,7 +132,6 @@ class SongDownload:
     :param if_exists: ``replace``, ``skip`` or ``fail``
     :param max_bytes: largest size in bytes that is accepted of a song
     :param user_id: account; by default the connection's
-    :param outputs: gets the URI of each file that was published
     """
 
     hook: RiffusionHook
@@ -123,7 +140,6 @@ class SongDownload:
     if_exists: str
     max_bytes: int
     user_id: str | None
-    outputs: list[str] = field(default_factory=list)
 
     @property
     def is_stems(self) -> bool:
@@ -175,6 +191,19 @@ class SongDownload:
         """
         return (self._fetch_stems if self.is_stems else self._fetch_audio)(song_id, name, spool)
 
+    def stored(self, name: str, result: DownloadResult) -> Stored:
+        """
+        Return a song as lineage names it; stems by their manifest, which is there only while the set is complete.
+
+        :param name: name of its file or folder
+        :param result: the result
+        """
+        uri = self.storage.uri(name, MANIFEST) if self.is_stems else self.storage.uri(name)
+        if result["skipped"]:
+            return Stored(uri=uri, account=self.storage.account)
+        files = len(result["files"]) + 1 if self.is_stems else 1
+        return Stored(uri=uri, account=self.storage.account, size=result["size"], files=files, sha256=result["sha256"])
+
     def _fetch_audio(self, song_id: str, name: str, spool: Spool) -> DownloadResult:
         # The name decides the content type that a store gives the object, and the spool is private, so it is used here.
         # The rule of the format and is_stems have made sure of mp3 or wav.
@@ -183,7 +212,6 @@ class SongDownload:
             song_id, download_format, spool.path / name, user_id=self.user_id, max_bytes=self.max_bytes
         )
         self.storage.publish(file.path, name)
-        self.outputs.append(self.storage.uri(name))
         return self._result(song_id, name, file.sha256, file.content_type, file.size, ())
 
     def _fetch_stems(self, song_id: str, name: str, spool: Spool) -> DownloadResult:
@@ -194,12 +222,10 @@ class SongDownload:
                 raise
             raw_name = os.path.basename(error.raw_path)
             self.storage.publish(spool.path / raw_name, raw_name)
-            self.outputs.append(self.storage.uri(raw_name))
             raw_path = self.storage.path(raw_name)
             raise RiffusionStemsError(f"{error} It is {raw_path}.", raw_path=raw_path) from None
         files = [StemFile(name=stem.name, path=stem.path.name, size=stem.size, sha256=stem.sha256) for stem in stems]
         sha256 = publish_set(self.storage, name, spool.path, files, {"song_id": song_id})
-        self.outputs.extend(self.storage.uri(name, path) for path in (*(file["path"] for file in files), MANIFEST))
         return self._result(song_id, name, sha256, _MANIFEST_TYPE, 0, files)
 
     def _result(

@@ -31,6 +31,12 @@ class FileSystem:
         self._fs = attach(location.scheme, location.conn_id).fs
         self._kind, self._bucket = KINDS[location.scheme], bucket
 
+    @property
+    def account(self) -> str | None:
+        """Account of Azure's storage, which a URL leaves out."""
+        # The file system has no name of its own when the connection is one long string.
+        return None if self._kind != "azure" else self._fs.account_name or self._fs.service_client.account_name
+
     def check(self) -> None:
         # Some versions of gcsfs report an empty bucket as missing in info().
         if self._kind == "gcs":

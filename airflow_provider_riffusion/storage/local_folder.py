@@ -24,17 +24,19 @@ class LocalFolder:
 
     #: Airflow connection of the store.
     conn_id: str | None = None
+    #: Account that the URIs leave out.
+    account: str | None = None
 
     def __init__(self, location: StorageLocation) -> None:
-        self._folder = Path(location.path)
+        self._location, self._folder = location, Path(location.path)
 
     def path(self, *names: str) -> str:
         """Return the path or URL under which others find a file."""
         return str(self._folder.joinpath(*names))
 
     def uri(self, *names: str) -> str:
-        """Return the URI of a file, as lineage names it."""
-        return self._folder.joinpath(*names).as_uri()
+        """Return the URI of a file, or without names of the storage, as assets and lineage name it."""
+        return self._location.uri(*names)
 
     def size(self, *names: str) -> int | None:
         """

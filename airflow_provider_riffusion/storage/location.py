@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import quote
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError
 from airflow_provider_riffusion.parameters import wrong
@@ -18,6 +19,10 @@ KINDS: Mapping[str, str] = {
     **dict.fromkeys(("abfs", "abfss", "adl"), "azure"),
     **dict.fromkeys(("sftp", "ssh"), SFTP),
 }
+#: The scheme under which Airflow's assets name a store; Airflow normalises ``s3`` and ``gs``, and no alias of them.
+_ASSET_SCHEMES: Mapping[str, str] = {"": "file", "s3": "s3", "gcs": "gs", "azure": "abfs", SFTP: SFTP}
+#: What RFC 3986 allows in a path.
+_PATH_CHARS = "/:@!$&'()*+,;=~"
 
 _REMEDY = "use a local folder, s3://, gs://, abfs:// (Azure) or sftp://"
 PATH_REMEDY = "give an absolute folder such as /data/songs, a URL such as s3://bucket/songs, or a path object"
@@ -68,6 +73,21 @@ class StorageLocation:
             remedy = f"it names the connection {url_conn_id!r}, and storage_conn_id is {conn_id!r}; leave one out"
             raise wrong_path(storage_path, remedy)
         return cls(scheme, url_conn_id or conn_id or None, f"{bucket}{slash}{key}".rstrip("/"))
+
+    def uri(self, *names: str, host: str = "") -> str:
+        """
+        Return the URI of a file, which is the same however the storage path was written, and names no connection.
+
+        A ``#`` or ``?`` is escaped, because Airflow would cut an asset's URI there, and what is not ASCII is, because
+        Airflow refuses it where its database is MySQL.
+
+        :param names: the file, below this location; none for the location itself
+        :param host: server of a path that leaves it out
+        """
+        path = "/".join((self.path.rstrip("/"), *names))
+        if path.startswith("/"):
+            path = host + path
+        return f"{_ASSET_SCHEMES[KINDS.get(self.scheme, '')]}://{quote(path, safe=_PATH_CHARS)}"
 
 
 def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:

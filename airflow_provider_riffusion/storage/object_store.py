@@ -42,12 +42,14 @@ class ObjectStore:
         # An upload to the others holds parts of its file in memory.
         self._turn = nullcontext() if KINDS[location.scheme] == "s3" else threading.Lock()
         with self._errors():
-            self._objects = _open(location, self._bucket)
+            self._objects, self._host = _open(location, self._bucket)
+        self.account = self._objects.account
 
     def path(self, *names: str) -> str:
         return "/".join((f"{self._location.scheme}://{self._location.path}", *names))
 
-    uri = path
+    def uri(self, *names: str) -> str:
+        return self._location.uri(*names, host=self._host)
 
     def size(self, *names: str) -> int | None:
         with self._errors():
@@ -176,21 +178,22 @@ def _upload(objects: S3Bucket | FileSystem, spooled: Path, key: str) -> None:
         raise
 
 
-def _open(location: StorageLocation, bucket: str) -> S3Bucket | FileSystem:
+def _open(location: StorageLocation, bucket: str) -> tuple[S3Bucket | FileSystem, str]:
+    """Return the objects of a store, and the host that its connection names."""
     from airflow.sdk.io import has_fs
 
-    kind = KINDS[location.scheme]
+    kind, host = KINDS[location.scheme], ""
     remedy = f"pip install 'airflow-provider-riffusion[{kind}]'"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
     if location.conn_id is not None:
         # This raises when there is none; the S3 provider would go on with whatever credentials the machine has.
-        connection = BaseHook.get_connection(location.conn_id)
-        if kind == SFTP and bucket not in ("", connection.host):
+        host = BaseHook.get_connection(location.conn_id).host or ""
+        if kind == SFTP and bucket not in ("", host):
             raise wrong_path(shown, f"the connection {location.conn_id!r} leads to another host; leave the host out")
     try:
-        return S3Bucket(location.conn_id, bucket) if kind == "s3" else FileSystem(location, bucket)
+        return S3Bucket(location.conn_id, bucket) if kind == "s3" else FileSystem(location, bucket), host
     except ImportError as error:
         raise wrong_path(shown, f"{error}; {remedy}") from error
     except ValueError as error:

@@ -25,6 +25,9 @@ class S3Bucket:
     :raises ImportError: Airflow's provider for Amazon is missing
     """
 
+    #: A bucket's name is enough.
+    account: str | None = None
+
     def __init__(self, conn_id: str | None, name: str) -> None:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 

@@ -1,19 +1,114 @@
-"""Tell Airflow which files a task has written."""
+"""Tell Airflow what a task has stored: events for its outlets, and what OpenLineage's provider asks for."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-def register_outputs(writer: Any, uris: Iterable[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Stored:
     """
-    Register written files as outputs of the task.
+    What a task has stored, or found in its place.
 
-    :param writer: the object that has written them
-    :param uris: their URIs
+    :param uri: URI of the file or folder
+    :param account: account of Azure's storage, which the URI leaves out
+    :param size: bytes that the task has written; None when it has written nothing
+    :param files: files that the task has written
+    :param rows: lines of the file, when it is a list
+    :param sha256: hexadecimal digest of the file
     """
-    # Imported here, because a DAG file never needs the collector.
-    from airflow.providers.common.compat.sdk import get_hook_lineage_collector
 
-    # Nobody can use a hidden file.
-    for uri in (uri for uri in uris if "/." not in uri[uri.rfind("/") :]):
-        get_hook_lineage_collector().add_output_asset(context=writer, uri=uri)
+    uri: str
+    account: str | None = None
+    size: int | None = None
+    files: int | None = None
+    rows: int | None = None
+    sha256: str | None = None
+
+
+def add_asset_events(context: Context, outlets: Iterable[object], uri: str, extra: Mapping[str, Any]) -> None:
+    """
+    Give each asset alias among a task's outlets an event for a stored file, and the event of each asset its extra.
+
+    Airflow makes these events when the task succeeds, and that of an asset also without this.
+
+    :param context: context of the task; one without ``outlet_events``, as in a unit test, gets none
+    :param outlets: the task's outlets
+    :param uri: URI of the file
+    :param extra: what the events tell about it
+    """
+    if (events := context.get("outlet_events")) is None:
+        return
+    # Imported here, because a task without outlets needs neither.
+    from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            events[outlet].add(Asset(uri=uri), extra={"uri": uri, **extra})
+        elif isinstance(outlet, Asset):
+            events[outlet].extra.update({"uri": uri, **extra})
+
+
+def dataset_name(uri: str, account: str | None = None) -> tuple[str, str]:
+    """
+    Return the namespace and the name of a dataset, as https://openlineage.io/docs/spec/naming says.
+
+    Airflow's provider for Azure has no name for its files, and that for SFTP one with an address in place of the host.
+
+    :param uri: URI of a file or folder, or of a song at the API
+    :param account: account of Azure's storage
+    """
+    url = urlsplit(uri)
+    path = unquote(url.path)
+    key = path.removeprefix("/") or "/"
+    match url.scheme:
+        case "file":
+            return "file", path
+        case "sftp":
+            return f"file://{url.netloc}", path
+        case "abfs":
+            return f"abfss://{url.netloc}@{account}.dfs.core.windows.net", key
+        case "s3" | "gs":
+            return f"{url.scheme}://{url.netloc}", key
+    return f"{url.scheme}://{url.netloc}", path
+
+
+def openlineage(source: str | None, stored: Sequence[Stored]) -> OperatorLineage[Any, Any]:
+    """
+    Return what OpenLineage's provider asks an operator for.
+
+    :param source: URI of what was read; None when the task has not come to that
+    :param stored: what was written
+    """
+    # Imported here, because only that provider calls this.
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    inputs = [] if source is None else [Dataset(*dataset_name(source))]
+    return OperatorLineage(inputs=inputs, outputs=[_output(one) for one in stored])
+
+
+def _output(stored: Stored) -> OutputDataset:
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
+    from openlineage.client.facet_v2 import dataset_version_dataset
+
+    output = OutputDataset(*dataset_name(stored.uri, stored.account), facets={}, outputFacets={})
+    if stored.sha256 is not None:
+        # The specification has no facet for a digest. A file whose bytes have changed is another version of it.
+        version = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=f"sha256:{stored.sha256}")
+        output.facets = {"version": version}
+    if not (stored.size is stored.files is stored.rows is None):
+        output.outputFacets = {
+            "outputStatistics": OutputStatisticsOutputDatasetFacet(
+                rowCount=stored.rows, size=stored.size, fileCount=stored.files
+            )
+        }
+    return output

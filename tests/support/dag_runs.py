@@ -68,3 +68,37 @@ def outcomes_of(run: DagRun) -> dict[str, tuple[str, int]]:
         )
         for task in run.get_task_instances()
     }
+
+
+def run_what_assets_have_started(dag_file: Path, name: str) -> list[DagRun]:
+    """
+    Let Airflow's scheduler look once for DAGs that assets start, and run the tasks of one of them.
+
+    :param dag_file: the file; a run of another of its DAGs has told Airflow of all
+    :param name: the DAG's variable in the file
+    :return: its runs that have started now
+    """
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models import DagRun
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from airflow.utils.sqlalchemy import prohibit_commit
+    from sqlalchemy import select
+
+    dag = runpy.run_path(str(dag_file))[name]
+    scheduler = SchedulerJobRunner(job=Job())
+    with create_session() as session:
+        with prohibit_commit(session) as guard:
+            scheduler._create_dagruns_for_dags(guard, session)
+        runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.state == "queued")).all()
+        for run in runs:
+            run.dag, run.state = scheduler._get_current_dag(dag_id=dag.dag_id, session=session), "running"
+            session.commit()
+            while run.state == "running":
+                session.expire_all()
+                for task in run.update_state(session=session)[0]:
+                    task.state, task.try_number = "scheduled", task.try_number + 1
+                    session.commit()
+                    _run_task(ti=task, task=dag.task_dict[task.task_id])
+        return list(runs)

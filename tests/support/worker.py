@@ -144,8 +144,6 @@ def _main(modules: list[str]) -> None:
         importlib.import_module(module)
     for module in modules:
         importlib.import_module(module)
-    # Imports every provider, so do that once.
-    importlib.import_module("airflow.providers.common.compat.sdk").get_hook_lineage_collector()
     running: dict[int, tuple[float, int]] = {}
     for line in sys.stdin:
         question = json.loads(line)

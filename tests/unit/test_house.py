@@ -34,6 +34,7 @@ LIBRARIES = {
     "boto3": {"storage"},
     "botocore": {"storage"},
     "fsspec": {"storage"},
+    "openlineage": {"tasks"},
     "airflow": {"exceptions", "storage", "hooks", "links", "tasks", "triggers", "operators", "sensors", "example_dags"},
 }
 

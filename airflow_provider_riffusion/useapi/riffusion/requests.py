@@ -7,6 +7,8 @@ from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.useapi.prompts import COMPOSE_RULES, PROMPT_RULES, SONG_ID, checked
 
 _PREFIX = "/v1/riffusion"
+#: Path of the library; lineage names a song by it and its id, although a request has the id in its query.
+SONGS_PATH = f"{_PREFIX}/music/"
 
 #: Names of the API where they differ from the names of this provider.
 _JSON_KEYS = {"max_jobs": "maxJobs", "reply_url": "replyUrl", "reply_ref": "replyRef"}
@@ -37,17 +39,17 @@ def download_request(song_id: str, download_format: str, user_id: str | None) ->
 
 def songs_request(song_or_job_id: str, user_id: str | None) -> Request:
     """Return the request for a song, or for the songs of a job."""
-    return Request("GET", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_or_job_id), "user_id": user_id})
+    return Request("GET", SONGS_PATH, {"id": SONG_ID.check("song_id", song_or_job_id), "user_id": user_id})
 
 
 def page_request(offset: int, limit: int, user_id: str | None) -> Request:
     """Return the request for one page of the library."""
-    return Request("GET", f"{_PREFIX}/music/", {"offset": offset, "limit": limit, "user_id": user_id})
+    return Request("GET", SONGS_PATH, {"offset": offset, "limit": limit, "user_id": user_id})
 
 
 def delete_song_request(song_id: str, user_id: str | None) -> Request:
     """Return the request that deletes a song."""
-    return Request("DELETE", f"{_PREFIX}/music/", {"id": SONG_ID.check("song_id", song_id), "user_id": user_id})
+    return Request("DELETE", SONGS_PATH, {"id": SONG_ID.check("song_id", song_id), "user_id": user_id})
 
 
 def lyrics_request(prompt: str, lyrics: str | None, user_id: str | None) -> Request:

@@ -5,7 +5,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, AssetAlias, Param, task
 
 from airflow_provider_riffusion.operators.riffusion import (
     RiffusionDownloadOperator,
@@ -44,7 +44,11 @@ with DAG("expand", params=params, schedule=None) as expand:
         return params["download_format"].split() if params else []
 
     RiffusionDownloadOperator.partial(
-        task_id="download", song_id="{{ params.song_id }}", storage_path="{{ params.storage_path }}", retries=3
+        task_id="download",
+        song_id="{{ params.song_id }}",
+        storage_path="{{ params.storage_path }}",
+        retries=3,
+        outlets=[AssetAlias("stored")],
     ).expand(download_format=formats())
 
 

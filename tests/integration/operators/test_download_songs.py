@@ -455,19 +455,6 @@ def test_a_manifest_that_cannot_be_saved_on_the_way_ends_nothing(
     assert "a retry would fetch them again: the disk is full" in caplog.text
 
 
-def test_each_file_is_an_output_of_the_task_and_the_manifest_comes_first(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    collected: list[str] = []
-    monkeypatch.setattr(
-        "airflow_provider_riffusion.operators.download_songs.register_outputs",
-        lambda _, uris: collected.extend(uris),
-    )
-    result = run(tmp_path, SONGS[:3])
-    assert collected[0] == Path(result["manifest"]).as_uri()
-    assert set(collected[1:]) == {(tmp_path / f"{song_id}.mp3").as_uri() for song_id in SONGS[:3]}
-
-
 def test_log_lines_of_the_threads_are_in_the_context_of_the_task(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,7 @@ def test_uploads_that_hold_parts_of_their_files_in_memory_take_turns(
         running.remove(key)
 
     monkeypatch.setattr(object_store, "_upload", upload)
-    monkeypatch.setattr(object_store, "_open", lambda *_: None)
+    monkeypatch.setattr(object_store, "_open", lambda *_: (SimpleNamespace(account=None), ""))
     store = open_storage(StorageLocation.of(storage_path))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: store.publish(tmp_path / name, name), "abcd"))
