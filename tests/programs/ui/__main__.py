@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from airflow_provider_riffusion.emulator import Emulator
+from airflow_provider_riffusion.emulator import Emulator, Song
 from airflow_provider_riffusion.emulator.emulator import example_accounts
 from tests.programs.ui.browser import CHROMIUM, Browser
 from tests.programs.ui.screens import RUN, RUNS, Screens
@@ -34,7 +34,13 @@ _COMPONENTS = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 #: The DAGs, and how each run must stand before anybody looks.
-_STATES = {"song_of_the_day": "success", "broken_account": "failed", "composed_song": "running"}
+_STATES = {
+    "song_of_the_day": "success",
+    "broken_account": "failed",
+    "composed_song": "running",
+    "new_song": "success",
+    "on_new_song": "success",
+}
 _SECONDS = 300
 
 
@@ -71,7 +77,9 @@ def main() -> int:
 def run(home: Path, pictures: Path, report: Report) -> None:
     """Run the DAGs, and look at all screens."""
     with ExitStack() as stack:
-        songs = stack.enter_context(Emulator(accounts=example_accounts(max_jobs=10)))
+        songs = stack.enter_context(
+            Emulator(accounts=example_accounts(max_jobs=10), songs=[Song("midnight-harbor", title="Midnight Harbor")])
+        )
         broken = stack.enter_context(Emulator())
         broken.break_account("user-1")
         slow = stack.enter_context(Emulator(generation_seconds=3600))
@@ -80,10 +88,10 @@ def run(home: Path, pictures: Path, report: Report) -> None:
         )
         for run_id in RUNS:
             deployment.trigger("song_of_the_day", run_id)
-        for dag_id in ("broken_account", "composed_song"):
+        for dag_id in ("broken_account", "composed_song", "new_song"):
             deployment.trigger(dag_id, RUN)
         deployment.wait_until(lambda: _has_come_so_far(deployment), _SECONDS, "the runs")
-        browser = stack.enter_context(Browser(deployment.url, pictures))
+        browser = stack.enter_context(Browser(deployment.url, pictures, {str(home): "/data"}))
         Screens(browser, deployment, report, songs, broken, slow).look()
 
 

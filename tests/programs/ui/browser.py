@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,10 +67,12 @@ class Browser:
 
     :param url: of the Airflow
     :param pictures: folder of the pictures
+    :param places: places of this machine, and those that the pictures show instead
     """
 
-    def __init__(self, url: str, pictures: Path) -> None:
+    def __init__(self, url: str, pictures: Path, places: Mapping[str, str]) -> None:
         self._url, self._pictures = url, pictures
+        self._places = [*_PLACES, *places.items()]
 
     def __enter__(self) -> Self:
         self._playwright = sync_playwright().start()
@@ -115,7 +118,7 @@ class Browser:
         :param name: of the file, without its ending
         :param of: a part of the page, instead of the window
         """
-        self.page.evaluate(_REPLACE, _PLACES)
+        self.page.evaluate(_REPLACE, self._places)
         # Nothing that shows only because mouse or cursor are there.
         self.page.mouse.move(0, 0)
         self.page.evaluate("document.activeElement.blur()")

@@ -51,6 +51,7 @@ class Screens:
             self.log_of_a_deferred_task,
             self.link_of_a_deferred_task,
             self.xcom,
+            self.asset,
             self.grid,
         ):
             self.report.title(screen.__name__.replace("_", " "))
@@ -117,6 +118,8 @@ class Screens:
             "Post a fresh cookie, then clear the failed tasks.",
             "https://useapi.net/docs/api-riffusion-v1/post-riffusion-accounts",
         )
+        # The vendor's words are long, and come last; that their end is not in sight shows that the look is a real one.
+        self.report.check("cut off", not self.browser.is_in_sight("before making any new API calls"))
         self._picture("log-596")
 
     def rendered_templates(self) -> None:
@@ -147,6 +150,17 @@ class Screens:
         self.browser.page.get_by_text("content_type").wait_for()
         self.browser.rest()
         self._check_in_sight('"song_id"', '"path"', '"size"', '"sha256"', '"content_type"')
+
+    def asset(self) -> None:
+        """The download of a song has started another DAG, and the file's own page shows how."""
+        self.browser.open(f"dags/new_song/runs/{RUN}/tasks/download/asset_events", "Triggered Dag Run")
+        file = self.browser.page.get_by_role("link", name="midnight-harbor.mp3")
+        self._check_in_sight("songs/midnight-harbor.mp3", "on_new_song")
+        file.click()
+        self.browser.page.get_by_text("Scheduled Dags").wait_for()
+        self.browser.rest()
+        self._check_in_sight("songs/midnight-harbor.mp3", "1 Asset Event", "on_new_song")
+        self._picture("asset")
 
     def grid(self) -> None:
         """The picture of the README: a few days, and the log of a create request."""
