@@ -30,6 +30,9 @@ KILLS ?= 50
 SONGS ?=
 # The rows that the benchmark measures, divided by commas; all when it is empty.
 ROWS ?=
+# Which interpreters and versions of Airflow the matrix takes, divided by commas; all when it is empty.
+PYTHONS ?=
+AIRFLOWS ?=
 # Whether the benchmark writes its page, and ui-test the pictures of the documents.
 WRITE ?=
 # How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
@@ -39,7 +42,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark ui-test constraints clean
+.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark ui-test docs dist matrix constraints clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +64,7 @@ unit: $(VENV)/.installed-test  ## Only the tests without a socket.
 test-stores: $(VENV)/.installed-stores $(if $(findstring azure,$(STORES)),$(AZURITE))  ## Download into S3, Azure, GCS and SFTP servers on this machine, and kill KILLS downloads.
 	$(PYTEST) tests/stores --stores=$(STORES) --kills=$(KILLS)
 
-reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write RELIABILITY.md anew.
+reliability: $(VENV)/.installed-test  ## Run every fault and every end of a create request's try, and write docs/reliability.md anew.
 	$(BIN)/python -m tests.programs.fault_matrix
 	$(BIN)/python -m tests.programs.create_table
 
@@ -76,6 +79,19 @@ benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, al
 
 ui-test: $(VENV)/.installed-ui  ## Look at Airflow's UI with Debian's chromium; WRITE=1 writes docs/images.
 	@$(BIN)/python -m tests.programs.ui $(if $(WRITE),--write)
+
+docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its shell commands.
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
+	$(PYTEST) tests/commands
+
+dist: $(VENV)/.installed-package  ## Build wheel and sdist into the folder dist, and check what is in them.
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tests.programs.check_dist
+
+matrix: dist  ## Install and use the wheel alone on all PYTHONS and AIRFLOWS, or some; pyenv needs PYENV_VERSION=3.12.1:3.13.0.
+	$(BIN)/python -m tests.programs.matrix $(if $(PYTHONS),--pythons $(PYTHONS)) $(if $(AIRFLOWS),--airflows $(AIRFLOWS))
 
 constraints: $(VENV)/.installed  ## Renew both pin files; see CONTRIBUTING.md.
 	$(PIP) install --quiet uv
@@ -118,6 +134,11 @@ $(VENV)/.installed-ui: $(VENV)/.installed
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable . --group ui
 	@touch $@
 
+$(VENV)/.installed-package: $(VENV)/.installed
+	@echo "Installing the tools that build and check a release into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable . --group package
+	@touch $@
+
 $(VENV)/.installed-stores: $(VENV)/.installed-test
 	@echo "Installing the providers of Azure, GCS and SFTP into $(VENV) ..."
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[all]' --group stores
@@ -130,4 +151,4 @@ $(AZURITE): $(VENV)/.installed
 	@touch $@
 
 clean:  ## Remove the environments and all that demo and tests left.
-	rm -rf .venv .venv-* .demo .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-* .demo .matrix docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache dist

@@ -49,6 +49,8 @@ def get_provider_info() -> dict[str, Any]:
             kind: [{"integration-name": "Riffusion", "python-modules": [f"{__package__}.{kind}.riffusion"]}]
             for kind in ("hooks", "operators", "sensors", "triggers")
         },
+        # Airflow 3.1 does not know the key, and leaves it alone.
+        "cli": [f"{__package__}.cli.definition.get_riffusion_cli_commands"],
         "extra-links": ["airflow_provider_riffusion.links.riffusion.RiffusionSongLink"],
         "connection-types": [
             {

@@ -28,9 +28,7 @@ with DAG(
     tags=["riffusion", "example"],
     doc_md=__doc__,
 ) as dag:
-    RiffusionDownloadOperator(
-        task_id="download", song_id="{{ params.song_id }}", if_exists="skip", outlets=[NEW_SONG]
-    )
+    RiffusionDownloadOperator(task_id="download", song_id="{{ params.song_id }}", if_exists="skip", outlets=[NEW_SONG])
 
 with DAG(
     dag_id="riffusion_on_new_song", schedule=[NEW_SONG], tags=["riffusion", "example"], doc_md=__doc__

@@ -17,6 +17,7 @@ from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, R
 from airflow_provider_riffusion.get_provider_info import get_provider_info
 from airflow_provider_riffusion.hooks.connection import ConnectionSettings
 from airflow_provider_riffusion.parameters import one_of
+from airflow_provider_riffusion.safe_text import without_quotes
 from airflow_provider_riffusion.transport.request import Request
 from airflow_provider_riffusion.transport.retry import ATTEMPTS
 from airflow_provider_riffusion.useapi.client import UseapiClient
@@ -117,8 +118,14 @@ class RiffusionHook(BaseHook):
         return found
 
     def get_conn(self) -> Any:
-        """Raise, because there is no connection object to work with."""
-        raise NotImplementedError("Use the methods of RiffusionHook, such as list_songs() and download().")
+        """Raise, because there is no connection object to work with; the error names what to use instead."""
+        raise NotImplementedError(
+            "RiffusionHook has no connection object; its methods send the requests.\n"
+            "Use check_accounts() as a gate; list_songs() and get_songs() to look; create_request() and create() to "
+            "start songs; download() and download_stems() for files; delete_song() to delete; get_accounts() and "
+            "post_account() for accounts; get_scheduler() and get_available() for jobs and slots; settings for the "
+            "base URL."
+        )
 
     def check_accounts(self, *, user_id: str | None = None, attempts: int = ATTEMPTS) -> list[Account]:
         """
@@ -271,10 +278,18 @@ class RiffusionHook(BaseHook):
         """
         Configure an account, or give a broken one a fresh cookie. The API takes each cookie only once.
 
-        :param cookie: the cookie
+        :param cookie: the cookie; it is in no log line and in no error
         :param max_jobs: how many songs the account may generate at once, 1 to 10
         """
-        return self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
+        mask_secret(cookie)
+        try:
+            return self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
+        except RiffusionError as error:
+            # The API may quote the cookie that it refuses, whole or cut.
+            error.args = tuple(without_quotes(str(arg), cookie) for arg in error.args)
+            texts = {name: value for name, value in vars(error).items() if isinstance(value, str)}
+            vars(error).update({name: without_quotes(value, cookie) for name, value in texts.items()})
+            raise
 
     def get_scheduler(self, *, attempts: int = ATTEMPTS) -> list[Job]:
         """

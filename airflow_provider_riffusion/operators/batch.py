@@ -42,8 +42,9 @@ class Batch:
 
     Afterwards ``downloaded``, ``skipped`` and ``bytes`` count the songs that are there, ``downloaded_bytes`` those of
     the songs that were downloaded, and ``new`` the songs that this or an earlier try of the task has downloaded.
-    ``failed`` has a line for each that failed, ``stopped`` says why the batch ended early, and ``fatal`` is the error
-    that no other song would escape.
+    ``failed`` has a line for each that failed, ``stopped`` says why the batch ended early, ``fatal`` is the error that
+    no other song would escape, and ``retry_after`` is the longest pause, in seconds, that a response to a failed song
+    asked for.
 
     :param download: downloads one song
     :param spool: a private folder of this batch; each download gets a folder in it
@@ -67,6 +68,7 @@ class Batch:
         self.new = self.downloaded_bytes = 0
         self.failed: dict[str, str] = {}
         self.may_succeed_later = False
+        self.retry_after: float | None = None
         self.stopped = ""
         self.fatal: Exception | None = None
         self._failures_in_a_row = 0
@@ -176,6 +178,8 @@ class Batch:
             log.warning("Song %s was not stored: %s", song_id, error)
             self.failed[song_id] = str(error).partition("\n")[0][:200]
             self.may_succeed_later |= not isinstance(error, AirflowFailException)
+            if isinstance(error, RiffusionError) and error.retry_after is not None:
+                self.retry_after = max(error.retry_after, self.retry_after or 0.0)
             self._failures_in_a_row += not isinstance(error, _OF_ONE_SONG)
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 self.stop(f"{MAX_FAILURES_IN_A_ROW} failures in a row")

@@ -193,4 +193,5 @@ class RiffusionDownloadSongsOperator(BaseDownloadOperator):
             f"The songs that are there: {manifest.saved_path or 'in no manifest'}",
             *(f"{song_id}: {error}" for song_id, error in islice(batch.failed.items(), _NAMED_SONGS)),
         ]
-        raise error_class("\n".join(lines), song_ids=tuple(batch.failed), manifest=manifest.saved_path)
+        fields = {"song_ids": tuple(batch.failed), "manifest": manifest.saved_path, "retry_after": batch.retry_after}
+        raise error_class("\n".join(lines), **fields)

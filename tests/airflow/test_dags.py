@@ -165,43 +165,6 @@ EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
-@pytest.mark.parametrize("name", EXAMPLE_CONFS)
-def test_every_example_runs_however_it_was_started(
-    emulator: Emulator, connect: Callable[..., None], tmp_path: Path, name: str, kind: str, native: bool
-) -> None:
-    connect(emulator.url, emulator.token, storage_path=str(tmp_path / "songs"))
-    emulator.configure(generation_seconds=0.05)
-    emulator.add_song(Song("20250401"))
-    run = run_dag(EXAMPLES / f"riffusion_{name}.py", EXAMPLE_CONFS[name], kind=kind, native=native, poll_interval=0.05)
-    assert run.state == "success", outcomes_of(run)
-    assert (run.logical_date is None) is (kind == "by hand")
-    assert results_of(run)
-    assert all(Path(result.get("path") or result["manifest"]).exists() for result in results_of(run))
-    for task in run.get_task_instances():
-        if task.map_index >= 0:
-            result = task.xcom_pull(task_ids=task.task_id, map_indexes=task.map_index)
-            song_id = result.get("song_id") or emulator.songs[0].id
-            assert task.rendered_map_index in (
-                f"song {song_id}",
-                f"{song_id} {result.get('download_format')}",
-                f"{result.get('songs')} songs from {song_id}",
-            )
-
-
-@pytest.mark.parametrize(("kind", "native"), [("by time", True), ("by hand", False)], ids=["native", "by hand"])
-def test_the_readmes_first_dag_runs_however_it_was_started(
-    emulator: Emulator, connect: Callable[..., None], tmp_path: Path, kind: str, native: bool
-) -> None:
-    connect(emulator.url, emulator.token, storage_path=str(tmp_path))
-    emulator.configure(generation_seconds=0.05)
-    run = run_dag(DAGS.parent / "readme.py", kind=kind, native=native, poll_interval=0.05)
-    assert run.state == "success", outcomes_of(run)
-    (prompt,) = (request.body["prompt"] for request in emulator.requests if request.method == "POST")
-    assert prompt == f"a calm piano piece for {run.run_after:%Y-%m-%d}"
-    assert {path.name for path in tmp_path.glob("*.wav")} == {f"{result['song_id']}.wav" for result in results_of(run)}
-
-
 @pytest.fixture
 def many(emulator: Emulator, connect: Callable[..., None], tmp_path: Path) -> Path:
     connect(emulator.url, emulator.token, storage_path=str(tmp_path))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from tests.support.dag_runs import ROOT
+from tests.support.documents import DOCUMENTS, text_of
 from tests.unit.test_house import FLOORS, NAME, PACKAGE
 
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / ".github/pull_request_template.md"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
@@ -23,7 +24,7 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
         # A repository's web page opens no path that leads through a symbolic link.
         assert path.exists(), link
         assert path == path.resolve(), link
-        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if heading else []
+        headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE) if heading else []
         assert not heading or heading in [title.lower().replace(" ", "-") for title in headings], link
 
 
@@ -43,3 +44,15 @@ def test_the_files_to_open_are_there() -> None:
     names = re.findall(r"`([\w/]+\.py)`", CONTRIBUTING)
     assert len(names) >= 10
     assert not [name for name in names if not (PACKAGE / name).exists() and not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize(
+    "module", ["operators.riffusion", "sensors.riffusion", "triggers.riffusion", "links.riffusion", "emulator"]
+)
+def test_the_reference_has_every_public_class(module: str) -> None:
+    found = import_module(f"{NAME}.{module}")
+    classes = {name for name, value in vars(found).items() if getattr(value, "__module__", "") == found.__name__}
+    names = set(vars(found).get("__all__", ())) or {name for name in classes if name.startswith("Riffusion")}
+    pages = "".join(path.read_text() for path in (ROOT / "docs/reference").glob("*.md"))
+    assert names
+    assert names <= set(re.findall(r"auto(?:class|function):: (?:[\w.]+\.)?(\w+)", pages))

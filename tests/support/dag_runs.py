@@ -32,14 +32,15 @@ def run_dag(
     :param name: the DAG's variable in the file
     :param kind: ``by time``, as a schedule or a backfill starts it, or ``by hand``, as an asset event does, too
     :param native: let Jinja make Python's values of templates
-    :param overrides: attributes to give to all tasks that are not mapped; by default retries are not waited for
+    :param overrides: attributes to give to all tasks, but to mapped ones only those that the file sets; by default
+        retries are not waited for
     """
     dag = runpy.run_path(str(dag_file))[name]
     dag.render_template_as_native_obj = native
     for task in dag.tasks:
         attributes = {"retry_delay": timedelta(0), **overrides}
         for attribute, value in attributes.items():
-            if task.is_mapped and attribute == "retry_delay":
+            if task.is_mapped and (attribute == "retry_delay" or attribute in task.partial_kwargs):
                 task.partial_kwargs[attribute] = value
             elif not task.is_mapped:
                 setattr(task, attribute, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -248,9 +249,14 @@ def test_an_operator_behind_a_proxy_and_a_gateway_gets_its_song(
     assert "canary-" not in caplog.text + repr(vars(operator.hook)) + str(result)
 
 
-def test_get_conn_names_the_methods_to_use() -> None:
-    with pytest.raises(NotImplementedError, match=r"list_songs\(\) and download\(\)"):
+def test_get_conn_names_what_to_use_instead() -> None:
+    with pytest.raises(NotImplementedError) as raised:
         RiffusionHook().get_conn()
+    wrong, remedy = str(raised.value).splitlines()
+    assert len(wrong) <= 100
+    names = re.findall(r"(\w+)\(\)|; (settings) for", remedy)
+    assert len(names) > 10
+    assert [name for name in map("".join, names) if not hasattr(RiffusionHook, name)] == []
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b'[{"id": NaN}', b""])

@@ -9,11 +9,11 @@ from tests.programs.create_table.servers import VARIANTS
 from tests.programs.create_table.ways import COLUMNS, WAYS, WORDS, Way
 from tests.support.dag_runs import ROOT
 
-PATH = ROOT / "RELIABILITY.md"
+PATH = ROOT / "docs/reliability.md"
 
 Results = Mapping[Key, Cell]
 
-_HEADING = "# What a create request costs when a try ends early\n"
+_HEADING = "## What a create request costs when a try ends early\n"
 
 _INTRODUCTION = """
 A try of a task that creates songs ends in one of these ways, and another one follows: a retry, or the try of a task

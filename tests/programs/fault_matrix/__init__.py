@@ -1,5 +1,5 @@
 """
 What happens on every fault, in every operation: run for real, compared with what is expected, and printed for users.
 
-``python -m tests.programs.fault_matrix`` runs everything and writes ``RELIABILITY.md``.
+``python -m tests.programs.fault_matrix`` runs everything and writes ``docs/reliability.md``.
 """

@@ -11,7 +11,7 @@ from tests.programs.fault_matrix.faults import FAULTS, GROUPS
 from tests.programs.fault_matrix.operations import OPERATIONS
 from tests.support.dag_runs import ROOT
 
-PATH = ROOT / "RELIABILITY.md"
+PATH = ROOT / "docs/reliability.md"
 
 Results = Mapping[Key, Cell]
 
@@ -32,7 +32,7 @@ run gave ({count:,} runs); `make test` repeats a third of the runs, and fails wh
 
 | In a cell | Meaning |
 |---|---|
-| a name | error class, without `Riffusion` and `Error`; [what to do about it](README.md#errors) |
+| a name | error class, without `Riffusion` and `Error`; [what to do about it](errors.md) |
 | a number | requests in one try of the task; attempts to connect, where nothing can be reached |
 | `retried` | Airflow tries the task again, if it has `retries` left |
 | `at once` | the task has failed, whatever its `retries`: {final} |
