@@ -33,7 +33,7 @@ ROWS ?=
 # Which interpreters and versions of Airflow the matrix takes, divided by commas; all when it is empty.
 PYTHONS ?=
 AIRFLOWS ?=
-# Whether the benchmark writes its page.
+# Whether the benchmark writes its page, and ui-test the pictures of the documents.
 WRITE ?=
 # How many kinds of faults, by chance, the soak's search for the token meets; all when it is empty.
 FAULTS ?=
@@ -42,7 +42,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark docs dist matrix constraints clean
+.PHONY: help demo test lint unit test-stores reliability soak cluster benchmark ui-test docs dist matrix constraints clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ cluster: $(VENV)/.installed-cluster  ## Make SONGS songs on PostgreSQL, Redis an
 
 benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, all ROWS or some; WRITE=1 writes docs/benchmarks.md.
 	$(BIN)/python -m tests.programs.benchmarks $(if $(ROWS),--rows $(ROWS)) $(if $(WRITE),--write)
+
+ui-test: $(VENV)/.installed-ui  ## Look at Airflow's UI with Debian's chromium; WRITE=1 writes docs/images.
+	@$(BIN)/python -m tests.programs.ui $(if $(WRITE),--write)
 
 docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its shell commands.
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
@@ -124,6 +127,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 $(VENV)/.installed-cluster: $(VENV)/.installed
 	@echo "Installing Celery and the drivers of PostgreSQL into $(VENV) ..."
 	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable . --group cluster
+	@touch $@
+
+$(VENV)/.installed-ui: $(VENV)/.installed
+	@echo "Installing what drives a browser into $(VENV) ..."
+	@$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable . --group ui
 	@touch $@
 
 $(VENV)/.installed-package: $(VENV)/.installed
