@@ -136,7 +136,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 def group_of(nodeid: str) -> str:
     """Return the group of a test; most tests are alone in theirs."""
     path, _, name = nodeid.partition("::")
-    if path.startswith("tests/airflow/") or path == "tests/stores/test_dags.py":
+    if path.startswith("tests/airflow/") or path in ("tests/stores/test_dags.py", "tests/docs/test_test_your_dags.py"):
         # Each process makes a database of its own. That takes longer than it gains, except on Airflow 3.1, where a DAG
         # run takes ten times as long.
         return f"Airflow's database{': ' + name.partition('[')[0] if IS_SLOW_AIRFLOW else ''}"

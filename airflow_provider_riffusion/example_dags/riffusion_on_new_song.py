@@ -3,10 +3,10 @@ Run a DAG whenever a song is stored: one DAG downloads songs, and another starts
 
 .. code-block:: bash
 
-    airflow dags trigger riffusion_new_song --conf '{"song_id": "the-songs-id"}'
+    airflow dags trigger riffusion_new_song --conf '{"song_id": "the-song-id"}'
 
-The download has an asset alias among its outlets, so Airflow gets an asset event with the URI of the stored file. A song
-that is there already is skipped, and then nothing starts.
+The download has an asset alias among its outlets, so Airflow gets an asset event with the URI of the stored file. A
+song that is there already is skipped, and then nothing starts.
 
 Needs an Airflow connection ``riffusion_default`` whose extra ``storage_path`` names the folder for songs.
 """

@@ -74,7 +74,7 @@ class StorageLocation:
             raise wrong_path(storage_path, remedy)
         return cls(scheme, url_conn_id or conn_id or None, f"{bucket}{slash}{key}".rstrip("/"))
 
-    def uri(self, *names: str, host: str = "") -> str:
+    def uri(self, *names: str, server: str = "") -> str:
         """
         Return the URI of a file, which is the same however the storage path was written, and names no connection.
 
@@ -82,12 +82,12 @@ class StorageLocation:
         Airflow refuses it where its database is MySQL.
 
         :param names: the file, below this location; none for the location itself
-        :param host: server of a path that leaves it out
+        :param server: host and port of an SFTP server; Airflow's provider adds the usual port to a URI without one
         """
-        path = "/".join((self.path.rstrip("/"), *names))
-        if path.startswith("/"):
-            path = host + path
-        return f"{_ASSET_SCHEMES[KINDS.get(self.scheme, '')]}://{quote(path, safe=_PATH_CHARS)}"
+        kind = KINDS.get(self.scheme, "")
+        host, slash, folder = self.path.rstrip("/").partition("/")
+        root = f"{server if kind == SFTP else host}{slash}{folder}"
+        return f"{_ASSET_SCHEMES[kind]}://{quote('/'.join((root, *names)), safe=_PATH_CHARS)}"
 
 
 def wrong_path(storage_path: str, remedy: str) -> RiffusionConfigurationError:

@@ -42,14 +42,14 @@ class ObjectStore:
         # An upload to the others holds parts of its file in memory.
         self._turn = nullcontext() if KINDS[location.scheme] == "s3" else threading.Lock()
         with self._errors():
-            self._objects, self._host = _open(location, self._bucket)
+            self._objects, self._server = _open(location, self._bucket)
         self.account = self._objects.account
 
     def path(self, *names: str) -> str:
         return "/".join((f"{self._location.scheme}://{self._location.path}", *names))
 
     def uri(self, *names: str) -> str:
-        return self._location.uri(*names, host=self._host)
+        return self._location.uri(*names, server=self._server)
 
     def size(self, *names: str) -> int | None:
         with self._errors():
@@ -179,21 +179,22 @@ def _upload(objects: S3Bucket | FileSystem, spooled: Path, key: str) -> None:
 
 
 def _open(location: StorageLocation, bucket: str) -> tuple[S3Bucket | FileSystem, str]:
-    """Return the objects of a store, and the host that its connection names."""
+    """Return the objects of a store, and of an SFTP server its host and port."""
     from airflow.sdk.io import has_fs
 
-    kind, host = KINDS[location.scheme], ""
+    kind, server = KINDS[location.scheme], ""
     remedy = f"pip install 'airflow-provider-riffusion[{kind}]'"
     shown = f"{location.scheme}://{location.path}"
     if not has_fs(location.scheme):
         raise wrong_path(shown, f"no installed provider serves {location.scheme}://; {remedy}")
     if location.conn_id is not None:
         # This raises when there is none; the S3 provider would go on with whatever credentials the machine has.
-        host = BaseHook.get_connection(location.conn_id).host or ""
-        if kind == SFTP and bucket not in ("", host):
+        connection = BaseHook.get_connection(location.conn_id)
+        server = f"{connection.host}:{connection.port or 22}"
+        if kind == SFTP and bucket not in ("", connection.host):
             raise wrong_path(shown, f"the connection {location.conn_id!r} leads to another host; leave the host out")
     try:
-        return S3Bucket(location.conn_id, bucket) if kind == "s3" else FileSystem(location, bucket), host
+        return S3Bucket(location.conn_id, bucket) if kind == "s3" else FileSystem(location, bucket), server
     except ImportError as error:
         raise wrong_path(shown, f"{error}; {remedy}") from error
     except ValueError as error:

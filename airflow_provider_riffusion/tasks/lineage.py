@@ -61,7 +61,8 @@ def dataset_name(uri: str, account: str | None = None) -> tuple[str, str]:
     """
     Return the namespace and the name of a dataset, as https://openlineage.io/docs/spec/naming says.
 
-    Airflow's provider for Azure has no name for its files, and that for SFTP one with an address in place of the host.
+    Airflow's provider for Azure names no files. A file on an SFTP server has the namespace that Airflow's SFTPOperator
+    gives it, which adds the port to the specification's.
 
     :param uri: URI of a file or folder, or of a song at the API
     :param account: account of Azure's storage

@@ -40,7 +40,8 @@ def test_example_on_new_song_runs_after_a_download_and_not_after_a_skip(
     file, content = tmp_path / f"{new}.mp3", emulator.audio(new)
     (run,) = run_what_assets_have_started(ON_NEW_SONG, "on_new_song")
     assert file.read_bytes() == content
-    assert run.get_task_instance("use").xcom_pull(task_ids="use") == [f"Song {new} is at file://{file}."]
+    (use,) = run.get_task_instances()
+    assert use.xcom_pull(task_ids="use") == [f"Song {new} is at file://{file}."]
     with create_session() as session:
         (event,) = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == "riffusion_new_song"))
     assert event.extra == {

@@ -162,6 +162,7 @@ EXAMPLE_CONFS: dict[str, dict[str, Any]] = {
     "download_many": {},
     "download_song": {"song_id": "20250401"},
     "generate_and_download": {"prompt": "20250401"},
+    "on_new_song": {"song_id": "20250401"},
 }
 
 

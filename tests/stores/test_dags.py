@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from airflow.models.asset import AssetEvent
@@ -26,7 +27,7 @@ NAMESPACES = {
     "s3": (f"s3://{BUCKET}", ""),
     "gcs": (f"gs://{BUCKET}", ""),
     "azure": (f"abfss://{BUCKET}@{AzureBlob.account}.dfs.core.windows.net", ""),
-    "sftp": ("file://127.0.0.1", f"/{BUCKET}/"),
+    "sftp": ("file://127.0.0.1:{port}", f"/{BUCKET}/"),
 }
 
 
@@ -43,16 +44,17 @@ def test_a_dag_downloads_into_the_store_and_tells_of_it(
     assert without_manifests(store.objects(prefix)) == expected
     assert emulator.count("music/download") == len(FORMATS)
 
+    port = urlsplit(getattr(store, "endpoint", "")).port
     namespace, start = NAMESPACES[store.name]
     start = f"{start}{prefix}" if store.name != "local" else storage_path
     files = {kind: f"{song_id}.{kind}{'/manifest.json' if kind == 'stems' else ''}" for kind in FORMATS}
     assert sorted(output["name"] for output in told) == sorted(f"{start}/{file}" for file in files.values())
-    assert {output["namespace"] for output in told} == {namespace}
+    assert {output["namespace"] for output in told} == {namespace.format(port=port)}
     with create_session() as session:
         found = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == run.run_id)).all()
         uris = {event.extra["format"]: (event.uri, event.extra["uri"]) for event in found}
-    # The connection is no part of a name; the host of an SFTP server is.
-    base = storage_path.replace(f"{CONN_ID}@", "127.0.0.1" if store.name == "sftp" else "")
+    # The connection is no part of a name; an SFTP server is.
+    base = storage_path.replace(f"{CONN_ID}@", f"127.0.0.1:{port}" if store.name == "sftp" else "")
     base = base if store.name != "local" else f"file://{base}"
     assert uris == {kind: (f"{base}/{file}",) * 2 for kind, file in files.items()}
 

@@ -19,11 +19,11 @@ def listening(folder: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
     :param folder: gets the file ``events``
     :return: a function that returns the events of tasks since its last call, by default those of tasks that succeeded
     """
+    from airflow.providers.common.compat.sdk import get_listener_manager
     from airflow.providers.openlineage.plugins.listener import OpenLineageListener
-    from airflow.sdk.execution_time import task_runner
 
     # First, because the provider's plugin would register a listener, too, if Airflow loaded it with the transport.
-    manager = task_runner.get_listener_manager()
+    manager = get_listener_manager()
     path = folder / "events"
     path.touch()
     read = 0

@@ -1,4 +1,4 @@
-"""The DAGs of the documents, each under its id as a name here; only where the songs end is another folder."""
+"""The first DAG of each snippet in the documents, under its id; only where the songs end is another folder."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from tests.support.documents import SNIPPETS_FOLDER, snippets
 STORAGE_PATHS = ("/tmp/songs", "s3://aws_default@my-bucket/songs")
 
 for snippet in snippets("python"):
-    code = re.sub(r"^(with DAG\(.*\)):$", r"\1 as dag:", snippet.code, flags=re.MULTILINE)
+    code = re.sub(r"^(with DAG\(.*\)):$", r"\1 as dag:", snippet.code, count=1, flags=re.MULTILINE)
     for path in STORAGE_PATHS:
         code = code.replace(path, os.environ.get(SNIPPETS_FOLDER, path))
     names: dict[str, object] = {}

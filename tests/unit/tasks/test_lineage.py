@@ -20,13 +20,13 @@ from airflow_provider_riffusion.tasks.lineage import dataset_name
         ("s3a://bucket", "a.mp3", "s3://bucket/a.mp3"),
         ("gcs://google@bucket/songs", "a.mp3", "gs://bucket/songs/a.mp3"),
         ("abfss://azure@container/songs", "a.mp3", "abfs://container/songs/a.mp3"),
-        ("sftp://files@/songs", "a.mp3", "sftp://host/songs/a.mp3"),
-        ("ssh://files@host/songs", "a.mp3", "sftp://host/songs/a.mp3"),
-        ("sftp://files@", "a.mp3", "sftp://host/a.mp3"),
+        ("sftp://files@/songs", "a.mp3", "sftp://host:22/songs/a.mp3"),
+        ("ssh://files@host/songs", "a.mp3", "sftp://host:22/songs/a.mp3"),
+        ("sftp://files@", "a.mp3", "sftp://host:22/a.mp3"),
     ],
 )
 def test_a_uri_is_one_that_airflow_keeps_as_it_is(storage_path: str, name: str, uri: str) -> None:
-    found = StorageLocation.of(storage_path).uri(name, host="" if "sftp" not in uri else "host")
+    found = StorageLocation.of(storage_path).uri(name, server="host:22")
     assert found == uri
     assert Asset(uri=found).uri == uri
     assert uri.isascii()
@@ -39,7 +39,7 @@ def test_a_uri_is_one_that_airflow_keeps_as_it_is(storage_path: str, name: str, 
         ("s3://bucket/songs/a.mp3", naming.S3("bucket", "songs/a.mp3")),
         ("gs://bucket/songs/a.mp3", naming.GCS("bucket", "songs/a.mp3")),
         ("abfs://container/songs/a.mp3", naming.ABFSS("container", "account", "songs/a.mp3")),
-        ("sftp://host/songs/a.mp3", naming.RemoteFileSystem("host", "/songs/a.mp3")),
+        ("sftp://host:22/songs/a.mp3", naming.RemoteFileSystem("host:22", "/songs/a.mp3")),
     ],
 )
 def test_a_dataset_has_the_name_that_openlineages_own_helper_gives(uri: str, expected: naming.DatasetNaming) -> None:
