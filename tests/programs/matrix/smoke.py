@@ -183,7 +183,8 @@ def is_readme_port_free() -> bool:
 
 def _entry(output: str) -> dict[str, str]:
     """Return this provider's entry of Airflow's list, which warnings may precede."""
-    entries = json.loads(output[output.index("\n[") if "\n[" in output else output.index("[") :])
+    found = re.search(r"^\[.*", output, re.MULTILINE | re.DOTALL)
+    entries = json.loads(found[0]) if found else []
     return next((entry for entry in entries if "riffusion" in entry["package_name"]), {})
 
 
