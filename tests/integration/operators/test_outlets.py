@@ -74,14 +74,16 @@ def vars_of(facet: Any) -> dict[str, Any]:
 
 
 def test_a_song_is_told_to_alias_and_asset(emulator: Emulator, tmp_path: Path) -> None:
-    ran = context()
-    result = one(tmp_path).execute(ran)
+    ran, operator = context(), one(tmp_path)
+    result = operator.execute(ran)
     uri = f"file://{tmp_path}/song-1.mp3"
     content = emulator.audio(SONGS[0])
     digest = hashlib.sha256(content).hexdigest()
     extra = {"uri": uri, "song_id": "song-1", "format": "mp3", "size": len(content), "sha256": digest}
     assert told(ran) == ([(uri, extra)], extra)
     assert Path(result["path"]).read_bytes() == content
+    (song,) = operator.get_openlineage_facets_on_complete(None).inputs
+    assert (song.namespace, song.name) == (emulator.url, "/v1/riffusion/music/song-1")
 
 
 def test_a_set_of_stems_is_one_asset_at_its_manifest(emulator: Emulator, tmp_path: Path) -> None:
