@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 HEAVY = (
     "requests",
     "urllib3",
@@ -43,10 +45,35 @@ def test_a_dag_file_pays_little_for_our_operators() -> None:
     assert not set(modules) & set(HEAVY)
 
 
-def test_the_provider_info_imports_nothing_else() -> None:
-    modules = modules_after("""
+@pytest.mark.parametrize(
+    ("module", "libraries"),
+    [
+        ("get_provider_info", ""),
+        # Every airflow command imports it.
+        ("cli.definition", ""),
+        # Every pytest of a user's project imports it; pytest is there then.
+        ("testing.pytest_plugin", "pytest"),
+    ],
+)
+def test_what_others_import_at_their_start_imports_nothing_else(module: str, libraries: str) -> None:
+    modules = modules_after(f"""
         import sys
-        from airflow_provider_riffusion.get_provider_info import get_provider_info
-        print("MODULES", *(name for name in sys.modules if name.startswith(("airflow", "requests"))))
+        {libraries and "import " + libraries}
+        before = set(sys.modules)
+        import airflow_provider_riffusion.{module}
+        added = set(sys.modules) - before
+        print("MODULES", *(name for name in added if name.partition(".")[0] not in sys.stdlib_module_names))
     """)
-    assert modules == ["airflow_provider_riffusion", "airflow_provider_riffusion.get_provider_info"]
+    packages = ["airflow_provider_riffusion", f"airflow_provider_riffusion.{module.rpartition('.')[0]}".rstrip(".")]
+    assert sorted(modules) == sorted({*packages, f"airflow_provider_riffusion.{module}"})
+
+
+def test_the_testing_kit_does_not_need_pytest() -> None:
+    assert not {"pytest", "airflow"} & set(
+        modules_after("""
+            import sys
+            from airflow_provider_riffusion.testing import emulated_connection
+            with emulated_connection() as emulator:
+                print("MODULES", *sys.modules)
+        """)
+    )
