@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.programs.matrix import readme
 from tests.programs.matrix.environments import PINS, PYTHONS, Environment, InstallError, interpreter
 from tests.programs.matrix.smoke import Smoke, SmokeError, is_readme_port_free
 from tests.programs.matrix.table import FAILED, NO_INTERPRETER, NOT_INSTALLABLE, OK, Outcome, table
@@ -32,10 +31,7 @@ def main() -> int:
     wheels = list((ROOT / "dist").glob("*.whl"))
     if len(wheels) != 1:
         parser.error(f"dist holds {len(wheels)} wheels, and not one; run make dist")
-    has_readme = bool(readme.commands((ROOT / "README.md").read_text()))
-    if not has_readme:
-        print(f"README.md has no commands under {readme.HEADING!r}: they are not tested here")
-    elif not is_readme_port_free():
+    if not is_readme_port_free():
         parser.error("another program listens where README's commands start the emulator; end it first")
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir()
@@ -45,7 +41,7 @@ def main() -> int:
         python = interpreter(version)
         for airflow in airflows:
             start = time.monotonic()
-            outcome = Outcome(NO_INTERPRETER) if python is None else cell(wheels[0], python, airflow, has_readme)
+            outcome = Outcome(NO_INTERPRETER) if python is None else cell(wheels[0], python, airflow)
             outcomes[version, airflow] = outcome
             seconds = time.monotonic() - start
             print(f"Python {version}, Airflow {airflow}: {outcome.word}, {seconds:.0f} s", flush=True)
@@ -54,14 +50,13 @@ def main() -> int:
     return 0 if OK in words and FAILED not in words else 1
 
 
-def cell(wheel: Path, python: str, airflow: str, has_readme: bool) -> Outcome:
+def cell(wheel: Path, python: str, airflow: str) -> Outcome:
     """
     Install and use the wheel.
 
     :param wheel: the wheel
     :param python: path of the interpreter
     :param airflow: version of Airflow
-    :param has_readme: whether README has commands to run, too
     """
     log = LOGS / f"{Path(python).name}-airflow-{airflow}.log"
     with tempfile.TemporaryDirectory(prefix="riffusion-matrix-") as name:
@@ -73,8 +68,7 @@ def cell(wheel: Path, python: str, airflow: str, has_readme: bool) -> Outcome:
             work.mkdir()
             smoke = Smoke(environment, work, log)
             smoke.run(wheel.name.split("-")[1])
-            if has_readme:
-                smoke.run_readme(wheel)
+            smoke.run_readme(wheel)
         except InstallError as error:
             return Outcome(NOT_INSTALLABLE, str(error))
         except SmokeError as error:
