@@ -12,6 +12,8 @@ from airflow_provider_riffusion.transport.watchdog import Watchdog
 
 #: Generous, because the token is replaced after this cut, and half a token is not recognised.
 _MAX_CAUSE_CHARS = 2**17
+_REMEDY = "Check the network, and the host and proxies of the connection; then let Airflow retry."
+_CERTIFICATE_REMEDY = "If the certificate's authority is yours, name its CA bundle in the connection's extra verify."
 
 
 @contextmanager
@@ -44,9 +46,10 @@ def _translated(error: Exception, url: str, error_class: type[RiffusionError]) -
     is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
     # Both libraries raise a ValueError for a bad URL, and quote the URL in its text.
     is_url = isinstance(cause, ValueError) and not is_certificate
-    hint = "; if this authority is yours, name its CA bundle in the extra verify" if is_certificate else ""
+    remedy = _CERTIFICATE_REMEDY if is_certificate else _REMEDY
+    shown = "" if is_url else f"\n{printable(str(cause), _MAX_CAUSE_CHARS)}"
     return error_class(
-        f"{url}: {type(error).__name__}{'' if is_url else f': {printable(str(cause), _MAX_CAUSE_CHARS)}'}{hint}",
+        f"{url} gave no whole response: {type(error).__name__}.\n{remedy}{shown}",
         # requests raises a plain OSError for a file, such as a missing CA bundle that the environment names.
         transient=not (is_url or is_certificate or type(error) is OSError),
     )

@@ -607,7 +607,7 @@ def test_an_unknown_certificate_names_the_remedy_and_is_not_repeated(tmp_path: P
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(RiffusionConnectionError, match="CA bundle in the extra verify"):
+        with pytest.raises(RiffusionConnectionError, match="CA bundle in the connection's extra verify"):
             client(url).get(ROOT, raise_for)
         assert len(handshakes) == 1
         assert client(url, verify=str(tmp_path / "cert.pem")).get(ROOT, raise_for) == "ok"
