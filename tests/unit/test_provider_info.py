@@ -9,6 +9,7 @@ import airflow
 import jsonschema
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.utils.module_loading import import_string
 from packaging.version import Version
 
 import airflow_provider_riffusion
@@ -31,6 +32,13 @@ def test_airflow_finds_it_by_its_entry_point() -> None:
     # Airflow ignores a provider whose package-name is not that of its distribution.
     assert found.dist is not None
     assert found.dist.name == get_provider_info()["package-name"]
+
+
+def test_airflow_finds_the_commands_by_their_key() -> None:
+    (name,) = get_provider_info()["cli"]
+    (group,) = import_string(name)()
+    assert group.name == "riffusion"
+    assert [command.name for command in group.subcommands] == ["accounts", "account-cookie"]
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
