@@ -4,12 +4,12 @@ import json
 from importlib import metadata, resources
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 
 import airflow
 import jsonschema
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.utils.module_loading import import_string
 from packaging.version import Version
 
 import airflow_provider_riffusion
@@ -36,7 +36,7 @@ def test_airflow_finds_it_by_its_entry_point() -> None:
 
 def test_airflow_finds_the_commands_by_their_key() -> None:
     (name,) = get_provider_info()["cli"]
-    (group,) = import_string(name)()
+    (group,) = resolve_name(name)()
     assert group.name == "riffusion"
     assert [command.name for command in group.subcommands] == ["accounts", "account-cookie"]
 
