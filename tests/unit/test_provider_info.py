@@ -4,6 +4,7 @@ import json
 from importlib import metadata, resources
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 
 import airflow
 import jsonschema
@@ -32,6 +33,13 @@ def test_airflow_finds_it_by_its_entry_point() -> None:
     # Airflow ignores a provider whose package-name is not that of its distribution.
     assert found.dist is not None
     assert found.dist.name == get_provider_info()["package-name"]
+
+
+def test_airflow_finds_the_commands_by_their_key() -> None:
+    (name,) = get_provider_info()["cli"]
+    (group,) = resolve_name(name)()
+    assert group.name == "riffusion"
+    assert [command.name for command in group.subcommands] == ["accounts", "account-cookie"]
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -71,6 +71,7 @@ def test_pytest_gives_the_fixture(
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "test_of_a_user.py").write_text(TEST_OF_A_USER)
     monkeypatch.syspath_prepend(tmp_path)
-    options = ["-q", "-c", os.devnull, f"--rootdir={tmp_path}", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    options = ["-q", "-c", os.devnull, f"--rootdir={tmp_path}", "-p", "no:cacheprovider"]
+    options += ["-p", "no:faulthandler", "-p", "no:unraisableexception"]
     plugin = ["-p", "airflow_provider_riffusion.testing.pytest_plugin"]
     assert pytest.main([*options, *plugin, str(tmp_path)]) == 0, capsys.readouterr().out

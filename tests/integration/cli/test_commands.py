@@ -1,0 +1,223 @@
+"""The commands for accounts, in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import termios
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from airflow.utils import yaml
+
+from airflow_provider_riffusion.__main__ import main
+from airflow_provider_riffusion.emulator import Account, Emulator
+from airflow_provider_riffusion.exceptions import RiffusionBadRequestError
+from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+from airflow_provider_riffusion.useapi import models
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+COOKIE = "sb-auth=canary-0123456789abcdef; session=canary-of-user-1"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def riffusion(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command: ``riffusion("accounts")``."""
+    # The commands set it, and the tests after them look for connections elsewhere.
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+
+    def run(*arguments: str) -> Ended:
+        code: object = 0
+        try:
+            main(list(arguments))
+        except SystemExit as error:
+            code = error.code or 0
+        return Ended(code if isinstance(code, int) else 1, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put text where a command reads its standard input."""
+    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+# --- accounts
+
+
+def cells(text: str, divider: str) -> list[list[str]]:
+    """Return the cells of the accounts' lines."""
+    return [[cell.strip() for cell in re.split(divider, line)] for line in text.splitlines() if "user-" in line]
+
+
+@pytest.mark.parametrize(
+    ("output", "read"),
+    [
+        ("json", json.loads),
+        ("yaml", yaml.safe_load),
+        ("table", lambda text: cells(text, r"\|")),
+        ("plain", lambda text: cells(text, "  +")),
+    ],
+)
+def test_accounts_tells_which_account_is_broken_in_the_vendors_words(
+    connect: Callable[..., None], riffusion: Run, output: str, read: Callable[[str], list[object]]
+) -> None:
+    # Square brackets would be markup of the table, and a closing one alone a traceback.
+    accounts = [Account("user-1", 3), Account("user-2", 5, "Unable to refresh [/cookie]")]
+    with Emulator(accounts=accounts) as emulator:
+        connect(emulator.url, emulator.token)
+        ended = riffusion("accounts", "--output", output)
+        assert emulator.count() == 1
+    healthy, broken = read(ended.out)
+    expected = ["user-2", "5", "True", "Unable to refresh [/cookie]"]
+    if isinstance(broken, dict):
+        assert broken == dict(zip(("user_id", "max_jobs", "broken", "error"), expected, strict=True))
+    else:
+        assert broken == expected
+    assert "user-1" in str(healthy)
+    assert ended.code == 1
+    assert "account-cookie" in ended.err
+    assert "https://useapi.net/docs" in ended.err
+
+
+def test_accounts_ends_well_when_none_is_broken(riffusion: Run) -> None:
+    ended = riffusion("accounts")
+    assert (ended.code, ended.err) == (0, "")
+    assert "user-1" in ended.out
+
+
+def test_accounts_fails_when_there_is_none(connect: Callable[..., None], riffusion: Run) -> None:
+    with Emulator(accounts=[]) as emulator:
+        connect(emulator.url, emulator.token)
+        assert riffusion("accounts").code == 1
+
+
+def test_a_wrong_token_is_told_without_a_traceback(
+    emulator: Emulator, connect: Callable[..., None], riffusion: Run, give: Callable[[str], None]
+) -> None:
+    connect(emulator.url, "wrong")
+    give(COOKIE)
+    for command in ("accounts", "account-cookie"):
+        ended = riffusion(command)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.startswith("The API refused the token (HTTP 401).\nCheck the API token")
+        assert "Traceback" not in ended.err
+    # The cookie, which counts only once, was kept back.
+    assert emulator.count(method="POST") == 0
+
+
+def test_a_connection_that_is_missing_is_named(riffusion: Run) -> None:
+    ended = riffusion("accounts", "--conn-id", "missing")
+    assert ended.code == 2
+    assert "There is no Airflow connection 'missing'" in ended.err
+
+
+# --- account-cookie
+
+
+def test_a_cookie_from_standard_input_repairs_the_account_and_keeps_its_slots(
+    connect: Callable[..., None], riffusion: Run, give: Callable[[str], None]
+) -> None:
+    accounts = [Account("user-1", 5, "Unable to refresh cookie"), Account("user-2", 3)]
+    with Emulator(accounts=accounts) as emulator:
+        connect(emulator.url, emulator.token)
+        give(f"{COOKIE}\n")
+        ended = riffusion("account-cookie")
+        assert ended == Ended(0, "Account user-1 is repaired; it may make 5 songs at once.\n", "")
+        assert emulator.accounts == [Account("user-1", 5), Account("user-2", 3)]
+        give("another cookie of user-2, which is healthy")
+        assert "user-2 has a fresh cookie; it may make 7" in riffusion("account-cookie", "--max-jobs", "7").out
+        emulator.break_account("user-2")
+        give("a cookie of user-1, and not of user-2")
+        ended = riffusion("account-cookie")
+        assert "Account user-1 has a fresh cookie" in ended.out
+        assert "user-2 is still broken: Unable to refresh cookie" in ended.err
+
+
+def test_a_cookie_that_the_vendor_quotes_in_its_refusal_is_not_shown(
+    emulator: Emulator, riffusion: Run, give: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    message = f"'{COOKIE[:30]}...' has expired, see {COOKIE}"
+    emulator.fault("status", status=400, body="json-text-code", message=message, method="POST")
+    give(COOKIE)
+    with caplog.at_level("DEBUG"):
+        ended = riffusion("account-cookie")
+    assert ended.code == 2
+    assert "'***...' has expired, see ***" in ended.err
+    assert "canary" not in ended.err + ended.out + caplog.text
+    with pytest.raises(RiffusionBadRequestError) as caught:
+        RiffusionHook().post_account(COOKIE)
+    assert "canary" not in repr(vars(caught.value))
+
+
+def test_an_account_that_is_broken_all_the_same_fails(
+    monkeypatch: pytest.MonkeyPatch, riffusion: Run, give: Callable[[str], None]
+) -> None:
+    answer = models.Account("user-1", 3, "Unable to refresh cookie")
+    monkeypatch.setattr(RiffusionHook, "post_account", lambda *_, **__: answer)
+    give(COOKIE)
+    ended = riffusion("account-cookie")
+    assert ended == Ended(1, "", "Account user-1 is still broken: Unable to refresh cookie\n")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "one line\nanother"])
+def test_what_is_no_cookie_is_not_sent(
+    emulator: Emulator, riffusion: Run, give: Callable[[str], None], text: str
+) -> None:
+    give(text)
+    ended = riffusion("account-cookie")
+    assert ended.code == 2
+    assert ended.err == "The cookie is not a line of text; give the whole cookie on one line, without quotes.\n"
+    assert emulator.count(method="POST") == 0
+    # A process's arguments can be read by all users of its machine.
+    assert riffusion("account-cookie", "--cookie", COOKIE).code == 2
+
+
+def test_a_terminal_takes_a_long_cookie_and_does_not_show_it(
+    emulator: Emulator, riffusion: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.break_account("user-1")
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+
+    def type_when_it_is_hidden() -> None:
+        while termios.tcgetattr(theirs)[3] & termios.ECHO:
+            time.sleep(0.001)
+        # Longer than a line that a terminal edits itself, which ends after 4,095 characters.
+        os.write(ours, f"{COOKIE}{'x' * 6000}\n".encode())
+
+    typing = threading.Thread(target=type_when_it_is_hidden, daemon=True)
+    with open(theirs, closefd=False) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        typing.start()
+        ended = riffusion("account-cookie")
+        typing.join()
+    assert "is repaired" in ended.out
+    with pytest.raises(RiffusionBadRequestError, match="already used"):
+        RiffusionHook().post_account(f"{COOKIE}{'x' * 6000}")
+    assert "not shown" in ended.err
+    assert termios.tcgetattr(theirs) == before
+    assert select.select([ours], [], [], 0)[0] == []
+    os.close(theirs)
+    os.close(ours)
