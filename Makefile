@@ -22,6 +22,8 @@ MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-i
 endif
 
 BIN := $(VENV)/bin
+# Whoever has it set would wait twice as long for each of the many processes that tests start.
+export PYTHONDONTWRITEBYTECODE :=
 # The stores that test-stores uses: any of local, s3, azure (which needs npm), gcs and sftp.
 STORES ?= local,s3,azure,gcs,sftp
 # How many downloads of each kind test-stores kills in each store.
@@ -80,9 +82,9 @@ benchmark: $(VENV)/.installed-test  ## Compare speed and memory side by side, al
 ui-test: $(VENV)/.installed-ui  ## Look at Airflow's UI with Debian's chromium; WRITE=1 writes docs/images.
 	@$(BIN)/python -m tests.programs.ui $(if $(WRITE),--write)
 
-docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its shell commands.
+docs: $(VENV)/.installed-test  ## Build the documentation into docs/_build, where a warning is an error, and run its DAGs, tests and commands.
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
-	$(PYTEST) tests/commands
+	$(PYTEST) tests/pages
 
 dist: $(VENV)/.installed-package  ## Build wheel and sdist into the folder dist, and check what is in them.
 	rm -rf dist

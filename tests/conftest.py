@@ -40,7 +40,8 @@ os.environ.update(
 from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after the environment, see above
 from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the environment, see above
 
-UNTRACED = ("airflow", "docs")
+#: Folders and files.
+UNTRACED = ("airflow", "docs", "stores", "test_create_table.py", "test_pay_once.py")
 CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
 IS_SLOW_AIRFLOW = metadata.version("apache-airflow").startswith("3.1.")
 
@@ -107,7 +108,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
     pytest-cov's ``no_cover`` does nothing in the processes of pytest-xdist: two are started there, and it ends one.
     """
-    if not (item.path.name.endswith("_properties.py") or item.path.parent.name in UNTRACED):
+    if not (item.path.name.endswith("_properties.py") or {item.path.name, item.path.parent.name} & set(UNTRACED)):
         return (yield)
     trace, thread_trace = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
@@ -136,7 +137,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 def group_of(nodeid: str) -> str:
     """Return the group of a test; most tests are alone in theirs."""
     path, _, name = nodeid.partition("::")
-    if path.startswith("tests/airflow/") or path in ("tests/stores/test_dags.py", "tests/docs/test_test_your_dags.py"):
+    if path.startswith(("tests/airflow/", "tests/pages/")) or path == "tests/stores/test_dags.py":
         # Each process makes a database of its own. That takes longer than it gains, except on Airflow 3.1, where a DAG
         # run takes ten times as long.
         return f"Airflow's database{': ' + name.partition('[')[0] if IS_SLOW_AIRFLOW else ''}"

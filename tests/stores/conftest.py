@@ -19,15 +19,16 @@ FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stores", default="local,s3", help="of local, s3, azure, gcs and sftp, divided by commas")
+    parser.addoption("--stores", help="of local, s3, azure, gcs and sftp, divided by commas; by default a local folder")
     parser.addoption("--kills", default=2, type=int, help="how many downloads of each kind are killed")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store" in metafunc.fixturenames:
-        names = metafunc.config.getoption("stores").split(",")
-        if "bucket" in metafunc.fixturenames:
-            names = [name for name in names if name != "local"]
+        needs_bucket = "bucket" in metafunc.fixturenames
+        # All tests with a server take minutes, so that without the option S3 stands in only where a folder cannot.
+        names = (metafunc.config.getoption("stores") or ("s3" if needs_bucket else "local")).split(",")
+        names = [name for name in names if not needs_bucket or name != "local"]
         metafunc.parametrize("store", names, indirect=True, scope="session")
 
 

@@ -10,7 +10,7 @@ from tests.support.dag_runs import ROOT
 
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / ".github/pull_request_template.md"]
-#: tests/docs/test_test_your_dags.py runs the snippets of this page, which are tests.
+#: tests/pages/test_test_your_dags.py runs the snippets of this page, which are tests.
 TESTS_PAGE = ROOT / "docs/test-your-dags.md"
 
 #: The variable with the folder where the songs of the snippets go, in place of ``/tmp/songs`` or a bucket.

@@ -15,12 +15,13 @@ from aiosmtpd.controller import Controller
 
 from airflow_provider_riffusion.emulator import Emulator
 from airflow_provider_riffusion.exceptions import RiffusionUnauthorizedError
-from tests.support.dag_runs import outcomes_of, run_dag
+from tests.support.dag_runs import ROOT, outcomes_of, run_dag
 from tests.support.processes import free_port
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "connection")
 
-DAGS = Path(__file__).parent / "dags" / "runbook.py"
+DAGS = ROOT / "tests/airflow/dags/snippets.py"
+DAG = "newest_songs"
 
 
 class Human:
@@ -55,7 +56,7 @@ def test_a_broken_account_sends_one_mail_and_the_dag_goes_on_after_the_repair(
 ) -> None:
     connect(emulator.url, emulator.token, storage_path=str(tmp_path))
     emulator.break_account("user-1")
-    run = run_dag(DAGS)
+    run = run_dag(DAGS, name=DAG)
     assert outcomes_of(run) == {
         "alert": ("failed", 1),
         "gate": ("success", 1),
@@ -74,7 +75,7 @@ def test_a_broken_account_sends_one_mail_and_the_dag_goes_on_after_the_repair(
 
 
 def test_another_failure_sends_no_mail(human: Human) -> None:
-    mail_the_broken_account = runpy.run_path(str(DAGS))["mail_the_broken_account"]
+    (mail_the_broken_account,) = runpy.run_path(str(DAGS))[DAG].get_task("alert").on_failure_callback
     mail_the_broken_account({"exception": RiffusionUnauthorizedError("The API refused the token (HTTP 401).")})
     mail_the_broken_account({})
     assert human.mails == []
