@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from airflow_provider_riffusion.emulator import Emulator
 from tests.conftest import AIRFLOW_HOME, CONNECTION
-from tests.support.documents import Snippet, snippets
+from tests.support.documents import TESTS_PAGE, Snippet, snippets
 
 #: The pages with commands for a shell; make's targets have a test in tests/docs.
 PAGES = ("connection.md", "install.md", "operate.md", "runbook-596.md")
@@ -59,6 +61,22 @@ def test_the_commands_run(snippet: Snippet, environment: dict[str, str], emulato
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_emulator_starts_and_takes_its_orders_by_http(environment: dict[str, str], tmp_path: Path) -> None:
+    start, order = [snippet.code for snippet in snippets("bash") if snippet.document == TESTS_PAGE][1:]
+    for command in start.splitlines():
+        # The port may be in use.
+        with subprocess.Popen(
+            shlex.split(f"{command} --port 0"), env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        ) as emulator:
+            try:
+                assert emulator.stdout is not None
+                url = next(found[0] for line in emulator.stdout if (found := re.search(r"http://127[\d.:]+", line)))
+                code = order.replace("http://127.0.0.1:8596", url).replace("curl", "curl --silent --fail")
+                subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True, stdout=subprocess.DEVNULL)
+            finally:
+                emulator.terminate()
 
 
 def test_there_are_commands() -> None:

@@ -46,11 +46,11 @@ class Snippet:
 
 
 def snippets(language: str) -> list[Snippet]:
-    """Return the snippets of a language in all documents, but for the page of tests."""
+    """Return the snippets of a language in all documents; of Python, those of the page of tests are left out."""
     return [
         Snippet(document, text.count("\n", 0, fence.start()) + 2, fence[2])
         for document in DOCUMENTS
-        if document != TESTS_PAGE
+        if language != "python" or document != TESTS_PAGE
         for text in (document.read_text(),)
         for fence in _FENCE.finditer(text)
         if fence[1] == language
