@@ -34,8 +34,12 @@ class FileSystem:
     @property
     def account(self) -> str | None:
         """Account of Azure's storage, which a URL leaves out."""
-        # The file system has no name of its own when the connection is one long string.
-        return None if self._kind != "azure" else self._fs.account_name or self._fs.service_client.account_name
+        if self._kind != "azure":
+            return None
+        # The file system has no name of its own when the connection is one long string. Only lineage asks, so that no
+        # download may fail for want of the attribute.
+        client = getattr(self._fs, "service_client", None)
+        return self._fs.account_name or getattr(client, "account_name", None)
 
     def check(self) -> None:
         # Some versions of gcsfs report an empty bucket as missing in info().
