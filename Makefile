@@ -15,7 +15,7 @@ VENV := .venv-$(AIRFLOW)
 CONSTRAINTS := tests/constraints-$(AIRFLOW).txt
 # A task waits more on an older Airflow, so that four are quicker than three.
 WORKERS ?= 4
-# Nor are tests/emulator and tests/docs run: another version changes nothing there, and make matrix runs the README's DAG.
+# Another version changes nothing in these, nor in tests/emulator and tests/docs; make matrix runs the README's DAG.
 LEFT_OUT := audio useapi test_house.py test_matrix.py test_benchmarks.py test_cluster.py
 TESTS := tests/unit tests/integration tests/airflow tests/stores $(addprefix --ignore=tests/unit/,$(LEFT_OUT))
 # Older releases of Airflow and requests have fewer types of their own, and fewer names, which is guarded where they are used.
