@@ -54,7 +54,7 @@ help:  ## List the targets.
 demo: $(VENV)/.installed  ## Fetch songs with a real Airflow, from the bundled emulator or from your own account.
 	@$(BIN)/python -m tests.programs.demo
 
-test: lint  ## Everything on this machine: lint, then all tests in parallel, and coverage.
+test: lint  ## Lint, then all tests but those of the pages, in parallel, and coverage.
 	$(PYTEST) $(COVERAGE) $(TESTS)
 
 lint: $(VENV)/.installed-test  ## Check style, format and types.

@@ -171,7 +171,7 @@ class RiffusionCreatePromptOperator(_CreateOperator):
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: the prompt was moderated
     :raises RiffusionSongFailedError: all songs have ended, and none can be used
-    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
+    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting (Airflow 3.3)
     :raises RiffusionCreateUncertainError: nobody can tell what became of a create request
     """
 
@@ -215,7 +215,7 @@ class RiffusionCreateComposeOperator(_CreateOperator):
     :param riffusion_conn_id: Airflow connection of the type ``riffusion``
     :raises RiffusionModerationError: a prompt or the lyrics were moderated
     :raises RiffusionSongFailedError: all songs have ended, and none can be used
-    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting
+    :raises RiffusionTimeoutError: the songs were not finished in time; the next try goes on waiting (Airflow 3.3)
     :raises RiffusionCreateUncertainError: nobody can tell what became of a create request
     """
 
