@@ -1,5 +1,7 @@
 """Make other people's text safe for a message."""
 
+import json
+
 #: Innocent words are shorter.
 _QUOTED_CHARS = 16
 
@@ -20,6 +22,8 @@ def shown_value(value: object) -> str:
 
 def without_quotes(text: str, secret: str) -> str:
     """Replace each part of a secret, of 16 characters or more, in a text, because a server may quote only a part."""
+    # An error that is no text is shown as JSON, which escapes quotes.
+    secret = f"{secret}\n{json.dumps(secret)[1:-1]}"
     position = 0
     while position < len(text):
         end = position

@@ -84,7 +84,8 @@ def account_cookie(args: Namespace) -> int:
     broken = _broken(before.values())
     cookie = read_cookie()
     # The vendor overwrites the number, and whoever repairs an account at night does not mean to change it.
-    max_jobs = args.max_jobs or (broken[0].max_jobs if len(broken) == 1 else None) or _DEFAULT_MAX_JOBS
+    likely = broken or list(before.values())
+    max_jobs = args.max_jobs or (likely[0].max_jobs if len(likely) == 1 else None) or _DEFAULT_MAX_JOBS
     account = hook.post_account(cookie, max_jobs=max_jobs)
     old = before.pop(account.user_id, None)
     if account.error is not None:

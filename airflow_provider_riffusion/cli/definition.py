@@ -27,7 +27,7 @@ def get_commands() -> list[ActionCommand]:
         type=int,
         choices=range(1, 11),
         metavar="N",
-        help="songs that the account may make at once, 1 to 10 (as the broken account had it, else 3)",
+        help="songs that the account may make at once, 1 to 10 (as the only broken, or only, account had it; else 3)",
     )
     commands = f"{__package__}.commands"
     accounts = ActionCommand(

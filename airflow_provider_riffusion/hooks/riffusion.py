@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -283,13 +284,14 @@ class RiffusionHook(BaseHook):
         """
         mask_secret(cookie)
         try:
-            return self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
+            account = self._client.send_json(requests.post_account_request(cookie, max_jobs), responses.parse_account)
         except RiffusionError as error:
             # The API may quote the cookie that it refuses, whole or cut.
             error.args = tuple(without_quotes(str(arg), cookie) for arg in error.args)
             texts = {name: value for name, value in vars(error).items() if isinstance(value, str)}
             vars(error).update({name: without_quotes(value, cookie) for name, value in texts.items()})
             raise
+        return account if account.error is None else replace(account, error=without_quotes(account.error, cookie))
 
     def get_scheduler(self, *, attempts: int = ATTEMPTS) -> list[Job]:
         """

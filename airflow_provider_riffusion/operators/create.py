@@ -193,8 +193,9 @@ class RiffusionCreateComposeOperator(_CreateOperator):
 
     :param prompts: one to three objects ``{"text", "strength", "start", "end"}``: strength 20 to 100 (50), start and
         end 0 to 100, in percent of the song; all but the text may be left out
-    :param lyrics: the words; None: instrumental. Text that ends with ``.lyrics`` is the path of a file of words and
-        templates, which Airflow looks for beside the DAG file and in the DAG's ``template_searchpath``
+    :param lyrics: the words; None: instrumental. Text that ends with ``.lyrics`` names a file of words and templates,
+        relative to the DAG file or the DAG's ``template_searchpath``; the name is neither absolute nor a template. A
+        prompt or title must not end so
     :param title: the title
     :param lyrics_strength: 0 to 100
     :param lyrics_weirdness: 0 to 100

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_riffusion.exceptions import RiffusionConfigurationError, RiffusionError
+from airflow_provider_riffusion.links.riffusion import other_links
 from airflow_provider_riffusion.parameters import Rules, is_line, optional, rule
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class RiffusionOperator(BaseOperator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in vars(cls).keys() & {"execute", "execute_complete"}:
+        # A user's own frames stay; those below them end at the call of this provider's method.
+        is_ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+        for name in vars(cls).keys() & {"execute", "execute_complete"} if is_ours else ():
             setattr(cls, name, _brief(vars(cls)[name]))
 
     @cached_property
@@ -63,7 +66,7 @@ class RiffusionOperator(BaseOperator):
 
     def pre_execute(self, context: Context) -> None:
         """Forget the links of this process, at whose end Airflow would store an empty one over the one it has."""
-        self.operator_extra_links = ()
+        self.operator_extra_links = other_links(self)
 
     def check_parameters(self, *, only_literals: bool = False) -> None:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,14 @@ def add_asset_events(context: Context, outlets: Iterable[object], uri: str, extr
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
     for outlet in outlets:
-        if isinstance(outlet, AssetAlias):
-            events[outlet].add(Asset(uri=uri), extra={"uri": uri, **extra})
-        elif isinstance(outlet, Asset):
-            events[outlet].extra.update({"uri": uri, **extra})
+        try:
+            if isinstance(outlet, AssetAlias):
+                events[outlet].add(Asset(uri=uri), extra={"uri": uri, **extra})
+            elif isinstance(outlet, Asset):
+                events[outlet].extra.update({"uri": uri, **extra})
+        except Exception:
+            # The file is stored. Airflow refuses a URI of more than 1,500 characters, and some hosts.
+            log.warning("%r gets no asset event for %s", outlet, uri, exc_info=True)
 
 
 def dataset_name(uri: str, account: str | None = None) -> tuple[str, str]:

@@ -42,10 +42,10 @@ def emulated_connection(
         if emulator is None:
             emulator = stack.enter_context(Emulator())
         connection = {"conn_type": "riffusion", "host": emulator.url, "password": emulator.token, "extra": extra}
-        stack.enter_context(_environment(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection)))
+        stack.enter_context(_environment(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection, default=os.fspath)))
         # A proxy of the developer's network cannot reach this machine's loopback.
         others = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
-        stack.enter_context(_environment("no_proxy", f"127.0.0.1,{others}"))
+        stack.enter_context(_environment("no_proxy", "*" if others.strip() == "*" else f"127.0.0.1,{others}"))
         yield emulator
 
 

@@ -194,6 +194,55 @@ def test_what_is_no_cookie_is_not_sent(
     assert riffusion("account-cookie", "--cookie", COOKIE).code == 2
 
 
+def test_a_cookie_with_a_line_break_is_refused_at_a_terminal_as_a_whole(
+    emulator: Emulator, riffusion: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pty.openpty()
+
+    def paste() -> None:
+        while termios.tcgetattr(theirs)[3] & termios.ECHO:
+            time.sleep(0.001)
+        os.write(ours, b"the first half\n")
+        os.write(ours, b"the second half\n")
+
+    pasting = threading.Thread(target=paste, daemon=True)
+    with open(theirs, closefd=False) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        pasting.start()
+        ended = riffusion("account-cookie")
+        pasting.join()
+    assert ended.code == 2
+    assert "half" not in ended.err + ended.out
+    assert emulator.count(method="POST") == 0
+    # Nothing is left that the shell would show and run.
+    assert select.select([theirs, ours], [], [], 0)[0] == []
+    os.close(theirs)
+    os.close(ours)
+
+
+def test_a_cookie_in_the_account_that_the_vendor_returns_is_not_shown(
+    emulator: Emulator, riffusion: Run, give: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = models.Account("user-1", 3, f"{COOKIE} has expired")
+    monkeypatch.setattr("airflow_provider_riffusion.useapi.client.UseapiClient.send_json", lambda *_, **__: answer)
+    give(COOKIE)
+    assert riffusion("account-cookie").err == "Account user-1 is still broken: *** has expired\n"
+
+
+def test_a_cookie_in_an_error_that_is_no_text_is_not_shown(
+    emulator: Emulator, riffusion: Run, give: Callable[[str], None]
+) -> None:
+    cookie = 'a="canary-1234567"; b="canary-7654321"'
+    emulator.fault("status", status=400, body="json-text-code", message=json.dumps({"got": cookie}), method="POST")
+    give(cookie)
+    assert "canary" not in riffusion("account-cookie").err
+
+
+def test_without_standard_input_there_is_no_cookie(riffusion: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert riffusion("account-cookie").code == 2
+
+
 def test_a_terminal_takes_a_long_cookie_and_does_not_show_it(
     emulator: Emulator, riffusion: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_riffusion.links.riffusion import RiffusionSongLink, push_song_url
 from airflow_provider_riffusion.operators.riffusion import RiffusionCreatePromptOperator
@@ -51,3 +52,25 @@ def test_nothing_is_stored_while_there_is_no_page(context: Any, url: str | None)
 def test_the_dag_shows_that_the_task_has_the_link() -> None:
     operator = RiffusionCreatePromptOperator(task_id="create", prompt="jazz")
     assert [link.name for link in operator.operator_extra_links] == ["Riffusion song"]
+
+
+def test_a_link_that_cannot_be_stored_costs_no_song(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(key: str, value: str) -> None:
+        raise RuntimeError("the API server is down")
+
+    monkeypatch.setattr(context["ti"], "xcom_push", fail)
+    push_song_url(context, [{"share_url": "https://example.org/song"}])
+
+
+def test_a_users_link_stays(context: Any) -> None:
+    class UsersLink(BaseOperatorLink):
+        name = "User's"
+
+        def get_link(self, operator: Any, *, ti_key: object) -> str:
+            return "https://example.org"
+
+    users = UsersLink()
+    context["task"].operator_extra_links = (RiffusionSongLink(), users)
+    push_song_url(context, [{"share_url": "https://example.org/song"}])
+    link, other = context["task"].operator_extra_links
+    assert (link.url, other) == ("https://example.org/song", users)

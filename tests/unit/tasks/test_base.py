@@ -22,6 +22,8 @@ def deeply(error: Exception, depth: int = 30) -> None:
 
 
 class Failing(RiffusionOperator):
+    # As an operator of this provider.
+    __module__ = "airflow_provider_riffusion.operators.failing"
     error: Exception
 
     def execute(self, context: Any) -> None:
@@ -55,3 +57,19 @@ def test_an_error_that_explains_nothing_keeps_its_frames() -> None:
     with pytest.raises(KeyError) as caught:
         operator.execute({})
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "deeply"
+
+
+def test_the_frames_of_a_users_subclass_stay() -> None:
+    class Users(Failing):
+        __module__ = "dags"
+
+        def execute(self, context: Any) -> None:
+            super().execute(context)
+
+    operator = Users(task_id="failing")
+    operator.error = RiffusionStorageError("m")
+    with pytest.raises(RiffusionStorageError) as caught:
+        operator.execute({})
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-2:] == ["execute", "wrapper"]
+    assert "deeply" not in names

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from airflow.sdk import Asset
+from airflow.sdk import Asset, AssetAlias
 from openlineage.client.naming import dataset as naming
 
 from airflow_provider_riffusion.storage.location import StorageLocation
-from airflow_provider_riffusion.tasks.lineage import dataset_name
+from airflow_provider_riffusion.tasks.lineage import add_asset_events, dataset_name
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,13 @@ def test_a_song_is_a_dataset_of_the_apis_host() -> None:
 
 def test_a_whole_bucket_has_a_name() -> None:
     assert dataset_name("s3://bucket") == ("s3://bucket", "/")
+
+
+def test_a_uri_that_airflow_refuses_fails_no_task(caplog: pytest.LogCaptureFixture) -> None:
+    alias = AssetAlias("new_song")
+    added: list[Any] = []
+    context: Any = {"outlet_events": {alias: SimpleNamespace(add=lambda asset, extra: added.append(asset))}}
+    add_asset_events(context, [alias], "file:///a.mp3", {})
+    assert len(added) == 1
+    add_asset_events(context, [alias], f"file:///{'a' * 1600}", {})
+    assert "gets no asset event" in caplog.text
