@@ -61,7 +61,12 @@ def test_a_whole_bucket_has_a_name() -> None:
 def test_a_uri_that_airflow_refuses_fails_no_task(caplog: pytest.LogCaptureFixture) -> None:
     alias = AssetAlias("new_song")
     added: list[Any] = []
-    context: Any = {"outlet_events": {alias: SimpleNamespace(add=lambda asset, extra: added.append(asset))}}
+
+    class Events:
+        def __getitem__(self, outlet: AssetAlias) -> Any:
+            return SimpleNamespace(add=lambda asset, extra: added.append(asset))
+
+    context: Any = {"outlet_events": Events()}
     add_asset_events(context, [alias], "file:///a.mp3", {})
     assert len(added) == 1
     add_asset_events(context, [alias], f"file:///{'a' * 1600}", {})
