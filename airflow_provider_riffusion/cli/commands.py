@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from airflow_provider_riffusion.cli.cookie import read_cookie
 from airflow_provider_riffusion.exceptions import RiffusionError
-from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+from airflow_provider_riffusion.hooks.riffusion import DEFAULT_MAX_JOBS, RiffusionHook
 from airflow_provider_riffusion.useapi.errors import ACCOUNTS_PAGE
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.useapi.models import Account
 
 _BROKEN, _UNASKED = 1, 2
-_DEFAULT_MAX_JOBS = 3
 
 
 def _command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
@@ -85,7 +84,7 @@ def account_cookie(args: Namespace) -> int:
     cookie = read_cookie()
     # The vendor overwrites the number, and whoever repairs an account at night does not mean to change it.
     likely = broken or list(before.values())
-    max_jobs = args.max_jobs or (likely[0].max_jobs if len(likely) == 1 else None) or _DEFAULT_MAX_JOBS
+    max_jobs = args.max_jobs or (likely[0].max_jobs if len(likely) == 1 else None) or DEFAULT_MAX_JOBS
     account = hook.post_account(cookie, max_jobs=max_jobs)
     old = before.pop(account.user_id, None)
     if account.error is not None:

@@ -25,6 +25,7 @@ def get_commands() -> list[ActionCommand]:
     max_jobs = Arg(
         ("--max-jobs",),
         type=int,
+        # The range of the API once more, because a cookie is not asked for in vain, and nothing is imported here.
         choices=range(1, 11),
         metavar="N",
         help="songs that the account may make at once, 1 to 10 (as the only broken, or only, account had it; else 3)",

@@ -121,7 +121,7 @@ def _parsed(value: Any, opening: str) -> Any:
 
 def _path(value: Any) -> str:
     # Path.exists() raises for a name that is too long.
-    if not isinstance(value, str) or not os.path.exists(value):  # noqa: PTH110
+    if not isinstance(value, str) or not os.path.exists(value):  # noqa: PTH110  # see above
         raise ValueError
     return value
 

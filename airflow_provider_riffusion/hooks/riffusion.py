@@ -30,6 +30,8 @@ from airflow_provider_riffusion.useapi.riffusion import requests, responses
 from airflow_provider_riffusion.useapi.riffusion.stems import parse_stems
 
 DEFAULT_MAX_BYTES = 2**31
+#: How many songs an account may make at once, unless its owner says otherwise.
+DEFAULT_MAX_JOBS = 3
 #: Airflow kills a task's process 5 s after on_kill() began.
 _CANCEL_SECONDS = 3.0
 #: Whoever has clicked on the test button waits for an answer.
@@ -275,7 +277,7 @@ class RiffusionHook(BaseHook):
         """
         return self._client.get_json(requests.accounts_request(user_id), responses.parse_account)
 
-    def post_account(self, cookie: str, *, max_jobs: int = 3) -> Account:
+    def post_account(self, cookie: str, *, max_jobs: int = DEFAULT_MAX_JOBS) -> Account:
         """
         Configure an account, or give a broken one a fresh cookie. The API takes each cookie only once.
 

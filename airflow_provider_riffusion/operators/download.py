@@ -71,7 +71,7 @@ class RiffusionDownloadOperator(BaseDownloadOperator):
         self.note_source(self.song_id)
         name = self.file_name or download.name_of(self.song_id)
         # A store tells the content type by the ending.
-        name += "" if download.is_stems or os.path.splitext(name)[1] else f".{self.download_format}"  # noqa: PTH122
+        name += "" if download.is_stems or os.path.splitext(name)[1] else f".{self.download_format}"  # noqa: PTH122  # no path
         if (found := download.existing(self.song_id, name, download.size(name))) is not None:
             what = "Skipped %s, %s bytes: the file of song %s exists already"
             self.log.info(what, found["path"], found["size"], self.song_id)

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from airflow.models import Connection
 from airflow.utils.session import create_session
 
 from airflow_provider_riffusion.emulator import Emulator
+from tests.support.commands import Ended, Run, runner
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "connection")
 
@@ -27,34 +27,11 @@ IS_AIRFLOW_3_1 = metadata.version("apache-airflow-core") < "3.2"
 COMMAND = [sys.executable, "-m", *(["airflow_provider_riffusion"] if IS_AIRFLOW_3_1 else ["airflow", "riffusion"])]
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a function that may end its process: ``run(function, *arguments)``."""
     monkeypatch.setenv("COLUMNS", "400")
-    # The commands set it, and the tests after them look for connections elsewhere.
-    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-
-    def run_command(function: Callable[..., object], *arguments: object) -> Ended:
-        code: object = 0
-        try:
-            function(*arguments)
-        except SystemExit as error:
-            code = error.code or 0
-        return Ended(code if isinstance(code, int) else 1, *capsys.readouterr())
-
-    return run_command
+    return runner(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 
+from airflow_provider_riffusion import __version__
 from tests.support.dag_runs import ROOT
 from tests.support.documents import DOCUMENTS, Snippet, snippets
 
@@ -25,7 +26,7 @@ def test_a_dockerfile_names_instructions() -> None:
     (snippet,) = DOCKERFILES
     instructions = [line.split()[0] for line in snippet.code.splitlines() if line]
     assert instructions == ["FROM", "RUN"]
-    assert f"=={PROJECT['name']}" not in snippet.code
+    assert re.findall(r"airflow-provider-riffusion\S*?==([\d.]+)", snippet.code) == [__version__]
 
 
 def test_values_for_helm_are_yaml() -> None:

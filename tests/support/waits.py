@@ -24,7 +24,7 @@ async def connected(*triggers: RiffusionSongTrigger) -> Sequence[RiffusionSongTr
     """Make the hooks of triggers, which happens in threads, so that all triggers wait before the first look."""
     for trigger in triggers:
         hook = await trigger._connect()
-        trigger._connect = lambda hook=hook: asyncio.sleep(0, hook)  # type: ignore[method-assign, misc]
+        trigger._connect = lambda hook=hook: asyncio.sleep(0, hook)  # type: ignore[method-assign, misc]  # for a test
     return triggers
 
 

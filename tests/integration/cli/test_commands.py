@@ -11,8 +11,8 @@ import select
 import termios
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from airflow.utils import yaml
@@ -22,39 +22,18 @@ from airflow_provider_riffusion.emulator import Account, Emulator
 from airflow_provider_riffusion.exceptions import RiffusionBadRequestError
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.useapi import models
+from tests.support.commands import Ended, Run, runner
 
 pytestmark = pytest.mark.usefixtures("connection")
 
 COOKIE = "sb-auth=canary-0123456789abcdef; session=canary-of-user-1"
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
 @pytest.fixture
 def riffusion(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command: ``riffusion("accounts")``."""
-    # The commands set it, and the tests after them look for connections elsewhere.
-    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-
-    def run(*arguments: str) -> Ended:
-        code: object = 0
-        try:
-            main(list(arguments))
-        except SystemExit as error:
-            code = error.code or 0
-        return Ended(code if isinstance(code, int) else 1, *capsys.readouterr())
-
-    return run
+    run = runner(capsys, monkeypatch)
+    return lambda *arguments: run(main, list(arguments))
 
 
 @pytest.fixture
@@ -194,30 +173,44 @@ def test_what_is_no_cookie_is_not_sent(
     assert riffusion("account-cookie", "--cookie", COOKIE).code == 2
 
 
-def test_a_cookie_with_a_line_break_is_refused_at_a_terminal_as_a_whole(
-    emulator: Emulator, riffusion: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    """A terminal as standard input: its other end, and itself."""
     ours, theirs = pty.openpty()
+    with open(theirs, closefd=False) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield ours, theirs
+    os.close(theirs)
+    os.close(ours)
 
-    def paste() -> None:
+
+@contextmanager
+def typing(terminal: tuple[int, int], *lines: str) -> Iterator[None]:
+    """Type lines as soon as the terminal hides them."""
+    ours, theirs = terminal
+
+    def type_when_it_is_hidden() -> None:
         while termios.tcgetattr(theirs)[3] & termios.ECHO:
             time.sleep(0.001)
-        os.write(ours, b"the first half\n")
-        os.write(ours, b"the second half\n")
+        for line in lines:
+            os.write(ours, f"{line}\n".encode())
 
-    pasting = threading.Thread(target=paste, daemon=True)
-    with open(theirs, closefd=False) as terminal:
-        monkeypatch.setattr("sys.stdin", terminal)
-        pasting.start()
+    thread = threading.Thread(target=type_when_it_is_hidden, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_cookie_with_a_line_break_is_refused_at_a_terminal_as_a_whole(
+    emulator: Emulator, riffusion: Run, terminal: tuple[int, int]
+) -> None:
+    with typing(terminal, "the first half", "the second half"):
         ended = riffusion("account-cookie")
-        pasting.join()
     assert ended.code == 2
     assert "half" not in ended.err + ended.out
     assert emulator.count(method="POST") == 0
     # Nothing is left that the shell would show and run.
-    assert select.select([theirs, ours], [], [], 0)[0] == []
-    os.close(theirs)
-    os.close(ours)
+    assert select.select(terminal, [], [], 0)[0] == []
 
 
 def test_a_cookie_in_the_account_that_the_vendor_returns_is_not_shown(
@@ -235,7 +228,9 @@ def test_a_cookie_in_an_error_that_is_no_text_is_not_shown(
     cookie = 'a="canary-1234567"; b="canary-7654321"'
     emulator.fault("status", status=400, body="json-text-code", message=json.dumps({"got": cookie}), method="POST")
     give(cookie)
-    assert "canary" not in riffusion("account-cookie").err
+    ended = riffusion("account-cookie")
+    assert "***" in ended.err
+    assert "canary" not in ended.err
 
 
 def test_without_standard_input_there_is_no_cookie(riffusion: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,29 +239,18 @@ def test_without_standard_input_there_is_no_cookie(riffusion: Run, monkeypatch: 
 
 
 def test_a_terminal_takes_a_long_cookie_and_does_not_show_it(
-    emulator: Emulator, riffusion: Run, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, riffusion: Run, terminal: tuple[int, int]
 ) -> None:
     emulator.break_account("user-1")
-    ours, theirs = pty.openpty()
+    ours, theirs = terminal
     before = termios.tcgetattr(theirs)
-
-    def type_when_it_is_hidden() -> None:
-        while termios.tcgetattr(theirs)[3] & termios.ECHO:
-            time.sleep(0.001)
-        # Longer than a line that a terminal edits itself, which ends after 4,095 characters.
-        os.write(ours, f"{COOKIE}{'x' * 6000}\n".encode())
-
-    typing = threading.Thread(target=type_when_it_is_hidden, daemon=True)
-    with open(theirs, closefd=False) as terminal:
-        monkeypatch.setattr("sys.stdin", terminal)
-        typing.start()
+    # Longer than a line that a terminal edits itself, which ends after 4,095 characters.
+    cookie = f"{COOKIE}{'x' * 6000}"
+    with typing(terminal, cookie):
         ended = riffusion("account-cookie")
-        typing.join()
     assert "is repaired" in ended.out
     with pytest.raises(RiffusionBadRequestError, match="already used"):
-        RiffusionHook().post_account(f"{COOKIE}{'x' * 6000}")
+        RiffusionHook().post_account(cookie)
     assert "not shown" in ended.err
     assert termios.tcgetattr(theirs) == before
     assert select.select([ours], [], [], 0)[0] == []
-    os.close(theirs)
-    os.close(ours)

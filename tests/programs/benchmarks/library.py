@@ -56,7 +56,7 @@ def _archive() -> Row:
 
 def _batch(names: list[str], folder: str, **parameters: Any) -> None:
     # Looked up here, because a package without it can be measured, too.
-    operator = getattr(operators, "RiffusionDownloadSongsOperator")  # noqa: B009
+    operator = getattr(operators, "RiffusionDownloadSongsOperator")  # noqa: B009  # see above
     parameters = {"download_format": "wav", "storage_path": folder, "max_workers": 4, **parameters}
     operator(task_id="t", song_ids=names, **parameters).execute({})
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from airflow_provider_riffusion.emulator import Emulator
 from airflow_provider_riffusion.emulator.emulator import example_accounts
 from tests.programs.cluster import outcome
 from tests.programs.cluster.deployment import DAG_ID, POOL, ClusterDeployment
 from tests.programs.cluster.services import postgres, redis
-from tests.support.deployment import BrokenRunError
 from tests.support.memory import MemoryWatch
 from tests.support.processes import processor_seconds
-from tests.support.report import Report
+from tests.support.report import Report, report_of
 
 ACCOUNTS = 10
 #: The most that the vendor allows.
@@ -51,22 +47,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.programs.cluster", description=__doc__)
     parser.add_argument("--songs", type=int, default=200, help="songs to make, at most 1024 (%(default)s)")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
-    home = Path(tempfile.mkdtemp(prefix="riffusion-cluster-")).resolve()
-    report = Report()
-    print(f"Cluster with --songs {arguments.songs}; logs and files are in {home}")
-    try:
-        run(home, arguments.songs, report)
-    except BrokenRunError as error:
-        report.check("the run", False, error)
-    except KeyboardInterrupt:
-        report.check("the run", False, "interrupted")
-    if report.problems:
-        print(f"\nFAILED: {'; '.join(report.problems)}. Everything is kept in {home}")
-        return 1
-    shutil.rmtree(home)
-    print("\nAll is well")
-    return 0
+    print(f"Cluster with --songs {arguments.songs}")
+    return report_of("cluster", lambda home, report: run(home, arguments.songs, report))
 
 
 def run(home: Path, songs: int, report: Report) -> None:
@@ -147,11 +129,6 @@ def check_songs(emulator: Emulator, songs: int, storage: Path, report: Report) -
     size = sum(path.stat().st_size for path in files) / 1e6
     report.check_none("songs delivered, by their SHA-256", missing, f"{len(creates)}, {size:.0f} MB")
     report.check("files beside them", len(files) == len(creates), len(files) - len(creates) + len(missing))
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that all processes are stopped."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tests.support.task_state_store import Store
 
 try:
     # Missing or untyped, by the version of Airflow.
-    from airflow.sdk.exceptions import AirflowRescheduleException  # type: ignore[attr-defined, unused-ignore]
+    from airflow.sdk.exceptions import AirflowRescheduleException  # type: ignore[attr-defined, unused-ignore]  # see above
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowRescheduleException
 

@@ -11,21 +11,17 @@ import argparse
 import json
 import random
 import secrets
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from airflow_provider_riffusion.emulator import Emulator
 from tests.programs.soak import canary, downloads
 from tests.programs.soak.deployment import SoakDeployment
 from tests.programs.soak.plan import PROBABILITY, make_plan
-from tests.support.deployment import BrokenRunError
-from tests.support.report import Report
+from tests.support.report import Report, report_of
 
 
 def main() -> int:
@@ -42,25 +38,9 @@ def main() -> int:
         help="kinds of faults, by chance, that the canary meets, at most all (%(default)s)",
     )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
-    start = time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="riffusion-soak-")).resolve()
-    report = Report()
-    options = f"--songs {arguments.songs} --faults {arguments.faults} --seed {arguments.seed}"
-    print(f"Soak with {options}; logs and files are in {home}")
-    try:
-        run(home, arguments.songs, arguments.faults, arguments.seed, report)
-    except BrokenRunError as error:
-        report.check("the run", False, error)
-    except KeyboardInterrupt:
-        report.check("the run", False, "interrupted")
-    seconds = time.monotonic() - start
-    if report.problems:
-        print(f"\nFAILED after {seconds:.0f} s: {'; '.join(report.problems)}. Everything is kept in {home}")
-        return 1
-    shutil.rmtree(home)
-    print(f"\nAll is well after {seconds:.0f} s")
-    return 0
+    print(f"Soak with --songs {arguments.songs} --faults {arguments.faults} --seed {arguments.seed}")
+    chosen = (arguments.songs, arguments.faults, arguments.seed)
+    return report_of("soak", lambda home, report: run(home, *chosen, report))
 
 
 def run(home: Path, songs: int, faults: int, seed: int, report: Report) -> None:
@@ -96,11 +76,6 @@ def _connection(emulator: Emulator) -> dict[str, Any]:
     # Patient enough for two busy cores, and short enough for a server that stalls.
     extra = {"timeout": 3, "low_speed_time": 3}
     return {"conn_type": "riffusion", "host": emulator.url, "password": emulator.token, "extra": extra}
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that all processes are stopped."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

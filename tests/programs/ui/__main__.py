@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import signal
 import sys
-import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
 
 from airflow_provider_riffusion.emulator import Emulator, Song
 from airflow_provider_riffusion.emulator.emulator import example_accounts
@@ -24,9 +19,10 @@ from tests.programs.ui.browser import CHROMIUM, Browser
 from tests.programs.ui.screens import RUN, RUNS, Screens
 from tests.support.dag_runs import ROOT
 from tests.support.deployment import BrokenRunError, Deployment
-from tests.support.report import Report
+from tests.support.report import Report, report_of
 
 _DAGS = Path(__file__).parent / "dags"
+_IMAGES = ROOT / "docs" / "images"
 #: Without the servers for logs, which listen on all addresses of the machine.
 _COMPONENTS = {
     "dag-processor": ("dag-processor",),
@@ -52,30 +48,12 @@ def main() -> int:
     if not CHROMIUM.exists():
         print(f"{CHROMIUM} is missing. On Debian: apt-get install chromium", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, _leave)
-    start = time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="riffusion-ui-")).resolve()
-    pictures = ROOT / "docs" / "images" if arguments.write else home / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    report = Report()
-    print(f"Logs are in {home}, pictures in {pictures}")
-    try:
-        run(home, pictures, report)
-    except BrokenRunError as error:
-        report.check("the run", False, error)
-    except KeyboardInterrupt:
-        report.check("the run", False, "interrupted")
-    seconds = time.monotonic() - start
-    if report.problems:
-        print(f"\nFAILED after {seconds:.0f} s: {'; '.join(report.problems)}. Everything is kept in {home}")
-        return 1
-    shutil.rmtree(home)
-    print(f"\nAll is well after {seconds:.0f} s")
-    return 0
+    return report_of("ui", lambda home, report: run(home, _IMAGES if arguments.write else home / "pictures", report))
 
 
 def run(home: Path, pictures: Path, report: Report) -> None:
     """Run the DAGs, and look at all screens."""
+    pictures.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         songs = stack.enter_context(
             Emulator(accounts=example_accounts(max_jobs=10), songs=[Song("midnight-harbor", title="Midnight Harbor")])
@@ -121,11 +99,6 @@ def _has_come_so_far(deployment: Deployment) -> bool:
         if states != {expected}:
             return False
     return [task["state"] for task in deployment.task_instances("composed_song")] == ["deferred"]
-
-
-def _leave(number: int, _: object) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that all processes are stopped."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

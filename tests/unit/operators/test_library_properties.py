@@ -50,7 +50,7 @@ def song_of(song_id: str, hour: int) -> Song:
 
 def listed(library: Library, **parameters: Any) -> list[str]:
     operator = RiffusionListSongsOperator(task_id="t", **parameters)
-    operator.hook = library  # type: ignore[assignment]
+    operator.hook = library  # type: ignore[assignment]  # a stand-in
     return operator.execute({})
 
 
