@@ -15,7 +15,15 @@ from airflow_provider_riffusion import exceptions as errors
 from airflow_provider_riffusion.emulator import Emulator
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from tests.programs.create_table.life import Killed, Life, Mode, StoreKind
-from tests.support.creating import CREATE, context, prompt_operator, run_trigger
+from tests.support.creating import (
+    CREATE,
+    FOR_EVER_SECONDS,
+    context,
+    finish_songs,
+    finishing,
+    prompt_operator,
+    run_trigger,
+)
 from tests.support.other_api import other_api
 from tests.support.task_state_store import Store
 
@@ -52,13 +60,12 @@ def wait_through(emulator: Emulator) -> None:
 def test_a_create_that_was_not_made_returns_no_other_tasks_songs(
     emulator: Emulator, mode: Mode, kind: StoreKind, prompt: str
 ) -> None:
-    emulator.configure(generation_seconds=60)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     lost, made = (Life(mode, kind, name=name) for name in ("lost", "made"))
     assert made.run(prompt=prompt, wait_for_completion=False).how == "songs"
     emulator.fault("status", status=502, path=CREATE, times=1)
     assert isinstance(lost.run().error, errors.RiffusionCreateUncertainError)
-    for song in emulator.songs:
-        emulator.set_song_status(song.id, "complete")
+    finish_songs(emulator)
     lost.clear()
     # The other task's songs are finished and in the library now.
     emulator.fault("status", status=502, path=CREATE, times=1)
@@ -144,12 +151,13 @@ def test_64_deferred_waits_on_an_api_that_hangs_end_by_their_deadline(
 def test_a_request_that_renders_differently_in_a_retry_is_no_new_one(
     emulator: Emulator, caplog: pytest.LogCaptureFixture, mode: Mode, kind: StoreKind
 ) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     life = Life(mode, kind)
     with life.struck("before a poll", die):
         life.run(prompt="a song of 12:00")
     life.retry()
-    end = life.run(prompt="a song of 12:05")
+    with finishing(emulator):
+        end = life.run(prompt="a song of 12:05")
     (create,) = emulator.accepted_creates
     assert set(end.ids) == set(create.song_ids)
     assert kind == "none" or "renders differently" in caplog.text
@@ -160,7 +168,7 @@ def test_a_request_that_renders_differently_in_a_retry_is_no_new_one(
 def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
     emulator: Emulator, mode: Mode, kind: StoreKind
 ) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     life = Life(mode, kind)
     with life.struck("before a poll", die):
         life.run(prompt="the old song")
@@ -168,7 +176,8 @@ def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
     with life.struck("before a poll", die):
         life.run(prompt="the new song")
     life.retry()
-    end = life.run(prompt="the new song")
+    with finishing(emulator):
+        end = life.run(prompt="the new song")
     old, new = emulator.accepted_creates
     assert (old.body["prompt"], new.body["prompt"]) == ("the old song", "the new song")
     assert set(end.ids) == set(new.song_ids)
@@ -177,7 +186,7 @@ def test_a_task_that_is_cleared_with_another_prompt_never_returns_the_old_songs(
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("mode", MODES)
 def test_nor_when_the_new_request_was_refused_at_first(emulator: Emulator, mode: Mode, kind: StoreKind) -> None:
-    emulator.configure(generation_seconds=2)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     life = Life(mode, kind)
     with life.struck("before a poll", die):
         life.run(prompt="the old song")
@@ -185,9 +194,9 @@ def test_nor_when_the_new_request_was_refused_at_first(emulator: Emulator, mode:
     emulator.fault("status", status=429, path=CREATE)
     assert isinstance(life.run(prompt="the new song", timeout=0.2).error, errors.RiffusionRateLimitError)
     emulator.clear()
-    emulator.configure(generation_seconds=0.3)
     life.retry()
-    end = life.run(prompt="the new song")
+    with finishing(emulator):
+        end = life.run(prompt="the new song")
     if kind == "none":
         assert isinstance(end.error, errors.RiffusionCreateUncertainError)
     else:
@@ -198,7 +207,7 @@ def test_nor_when_the_new_request_was_refused_at_first(emulator: Emulator, mode:
 def test_a_retry_after_a_clear_is_a_retry_also_when_the_cleared_try_found_nothing(
     emulator: Emulator, mode: Mode
 ) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     life = Life(mode, "kept")
     with life.struck("after the send", die):
         life.run()
@@ -207,7 +216,8 @@ def test_a_retry_after_a_clear_is_a_retry_also_when_the_cleared_try_found_nothin
     assert life.run(timeout=0.1).how == "retried"
     emulator.clear()
     life.retry()
-    end = life.run(prompt="rendered differently")
+    with finishing(emulator):
+        end = life.run(prompt="rendered differently")
     (create,) = emulator.accepted_creates
     assert set(end.ids) == set(create.song_ids)
 
@@ -223,12 +233,13 @@ def test_a_finished_task_that_is_cleared_creates_anew_also_with_fewer_retries(em
 
 
 def test_songs_that_still_run_are_not_paid_for_again_by_fewer_retries(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     life = Life("sync", "kept")
     assert life.run(timeout=0.1).how == "retried"
     life.retry()
     life.retries = 1
-    assert len(life.run(prompt="rendered differently").ids) == 2
+    with finishing(emulator):
+        assert len(life.run(prompt="rendered differently").ids) == 2
     assert len(emulator.accepted_creates) == 1
 
 
@@ -243,7 +254,6 @@ def test_a_first_try_does_not_become_a_retry_by_more_retries(emulator: Emulator)
 
 
 def test_a_trigger_of_version_0_1_0_goes_on(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=0.5)
     (job_id,) = prompt_operator(wait_for_completion=False).execute({})
     old: dict[str, Any] = {
         "ids": [job_id],
@@ -268,14 +278,15 @@ def test_a_trigger_of_version_0_1_0_goes_on(emulator: Emulator) -> None:
 def test_a_create_that_version_0_1_0_has_saved_goes_on(
     emulator: Emulator, mode: Mode, has_ids: bool, following: str
 ) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     reference = "5f0c1e6b2a9d4b7f8e3a1c5d7b9f0e2a"
     ids = prompt_operator(wait_for_completion=False, reply_ref=reference).execute({})
     life = Life(mode, "kept")
     old = {"reference": reference, "sent_at": time.time(), "finished": [], "max_tries": None}
     life.store.set("riffusion_create", {**old, "ids": ids if has_ids else []})
     getattr(life, following)()
-    end = life.run()
+    with finishing(emulator):
+        end = life.run()
     (create,) = emulator.accepted_creates
     assert set(end.ids) == set(create.song_ids)
 

@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_riffusion.emulator import Emulator
+from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.operators.riffusion import RiffusionCreatePromptOperator
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
 from tests.support.task_state_store import Store
 
 #: Part of the path of both create requests.
 CREATE = "music/create-"
+#: Songs that take so many seconds end when a test says so: the clock would end them too early on a busy machine.
+FOR_EVER_SECONDS = 3600.0
+
+
+def finish_songs(emulator: Emulator) -> None:
+    """Let all songs end, and their jobs leave the job list."""
+    for song in emulator.songs:
+        emulator.set_song_status(song.id, "complete")
+
+
+@contextmanager
+def finishing(emulator: Emulator) -> Iterator[None]:
+    """Let songs end once a task has looked at them, and not before, so that the job list shows their job until then."""
+    original = RiffusionHook.poll_songs
+
+    def poll_songs(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        finally:
+            finish_songs(emulator)
+
+    with patch.object(RiffusionHook, "poll_songs", poll_songs):
+        yield
 
 
 def context(store: Store | None = None) -> Any:

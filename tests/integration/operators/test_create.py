@@ -19,7 +19,17 @@ from airflow_provider_riffusion.operators.riffusion import (
     RiffusionCreateComposeOperator,
     RiffusionCreatePromptOperator,
 )
-from tests.support.creating import CREATE, context, deferred, prompt_operator, run_trigger, trigger_of
+from tests.support.creating import (
+    CREATE,
+    FOR_EVER_SECONDS,
+    context,
+    deferred,
+    finish_songs,
+    finishing,
+    prompt_operator,
+    run_trigger,
+    trigger_of,
+)
 from tests.support.raw_server import NoTls, ok, response, serve
 from tests.support.relay import relaying
 from tests.support.task_state_store import Store
@@ -202,8 +212,7 @@ def test_a_song_that_is_never_finished_ends_by_its_deadline_and_is_kept(emulator
     assert job_id in str(caught.value)
 
     emulator.configure(final_status="complete")
-    for song in emulator.songs:
-        emulator.set_song_status(song.id, "complete")
+    finish_songs(emulator)
     try:
         assert len(prompt_operator().execute(context(store))) == 2
     except errors.RiffusionTimeoutError:
@@ -213,9 +222,10 @@ def test_a_song_that_is_never_finished_ends_by_its_deadline_and_is_kept(emulator
 
 
 def test_a_lost_reply_is_found_by_its_reference(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     emulator.fault("lost-reply", path=CREATE, times=1)
-    ids = prompt_operator().execute(context(Store()))
+    with finishing(emulator):
+        ids = prompt_operator().execute(context(Store()))
     assert len(ids) == 2
     assert emulator.count(CREATE) == 1
 
@@ -265,13 +275,14 @@ def test_a_create_that_was_never_sent_may_be_sent_by_the_next_try(
 
 def test_a_search_that_fails_is_taken_up_by_the_next_try(emulator: Emulator) -> None:
     store = Store()
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     emulator.fault("lost-reply", path=CREATE, times=1)
     emulator.fault("status", status=500, path="scheduler")
     with pytest.raises(errors.RiffusionServerError):
         prompt_operator(timeout=0.2).execute(context(store))
     emulator.clear()
-    assert len(prompt_operator().execute(context(store))) == 2
+    with finishing(emulator):
+        assert len(prompt_operator().execute(context(store))) == 2
     assert emulator.count(CREATE) == 0, "the first try has sent the only one"
 
 
@@ -283,24 +294,26 @@ def test_a_search_that_fails_without_a_store_is_final(emulator: Emulator) -> Non
 
 
 def test_a_later_try_waits_for_what_an_earlier_one_has_started(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=0.5)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     store = Store()
     with pytest.raises(errors.RiffusionTimeoutError):
         prompt_operator(timeout=0.1).execute(context(store))
-    assert len(prompt_operator().execute(context(store))) == 2
-    assert emulator.count(CREATE) == 1
-    assert store.values == {}
-    prompt_operator().execute(context(store))
+    with finishing(emulator):
+        assert len(prompt_operator().execute(context(store))) == 2
+        assert emulator.count(CREATE) == 1
+        assert store.values == {}
+        prompt_operator().execute(context(store))
     assert emulator.count(CREATE) == 2, "clearing a finished task makes a new song"
 
 
 def test_a_try_that_died_before_the_reply_is_found_by_its_reference(emulator: Emulator) -> None:
-    emulator.configure(generation_seconds=1)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     store = Store()
     prompt_operator(wait_for_completion=False, reply_ref="reference").execute({})
     # Version 0.1.0 kept a random reference, and no digest.
     store.set("riffusion_create", {"reference": "reference", "sent_at": time.time(), "ids": []})
-    assert len(prompt_operator().execute(context(store))) == 2
+    with finishing(emulator):
+        assert len(prompt_operator().execute(context(store))) == 2
     assert emulator.count(CREATE) == 1
 
 
@@ -571,7 +584,7 @@ def test_an_operator_that_is_used_again_takes_its_new_parameters(emulator: Emula
 def test_the_songs_page_is_shown_while_the_task_still_waits(
     emulator: Emulator, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    emulator.configure(generation_seconds=3600)
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     operator = prompt_operator(deferrable=deferrable)
     pushed: list[str] = []
 
@@ -579,8 +592,7 @@ def test_the_songs_page_is_shown_while_the_task_still_waits(
         def xcom_push(self, key: str, value: str) -> None:
             pushed.append(value)
             # The songs are finished only now.
-            for song in emulator.songs:
-                emulator.set_song_status(song.id, "complete")
+            finish_songs(emulator)
 
     context: Any = {"ti": Ti(), "task": operator}
     operator.pre_execute(context)
