@@ -54,6 +54,7 @@ def test_a_create_returns_the_ids_of_finished_songs(emulator: Emulator, job_repl
 
 
 def test_a_create_need_not_wait(emulator: Emulator) -> None:
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     (job_id,) = prompt_operator(wait_for_completion=False).execute({})
     assert [job.id for job in RiffusionHook().get_scheduler()] == [job_id]
     assert emulator.count("music/", "GET") == 0
@@ -573,6 +574,7 @@ def test_a_kill_before_the_task_runs_imports_nothing_and_sends_nothing(emulator:
 
 
 def test_an_operator_that_is_used_again_takes_its_new_parameters(emulator: Emulator) -> None:
+    emulator.configure(generation_seconds=FOR_EVER_SECONDS)
     operator = prompt_operator(wait_for_completion=False)
     operator.execute({})
     operator.reply_ref = "mine"

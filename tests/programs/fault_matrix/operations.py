@@ -35,7 +35,7 @@ except ImportError:  # Airflow 3.1
 MAX_BYTES = 2**22
 _POLL = 0.01
 #: Seconds between two looks of a triggerer; a song is asked for alone meanwhile, also on a busy machine.
-_LOOK = 0.5
+_LOOK = 1.0
 OLD = b"the older file"
 
 
