@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,27 @@ os.environ.update(
     # A developer's proxy must not stand between the tests and their servers.
     NO_PROXY="127.0.0.1,localhost",
 )
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Measure no coverage meanwhile, because tracing doubles the time."""
+    trace, thread_trace = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+        threading.settrace(thread_trace)
+
+
+# Until all tests are collected nothing becomes garbage; see pytest_collection_finish.
+gc.disable()
+with untraced():
+    # The largest part of what the tests import, and none of it is ours.
+    import airflow.models.dag
+    import airflow.sdk.execution_time.task_runner  # noqa: F401  # for the time that it takes
 
 from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after the environment, see above
 from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the environment, see above
@@ -91,6 +114,15 @@ def short_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_riffusion.storage.local_folder._LOCK_SECONDS", 0.1)
 
 
+@pytest.fixture(scope="module")
+def untraced_processes() -> Iterator[None]:
+    """Start processes without coverage's tracer: they end without a word to coverage, so it would only slow them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
     """A migrated metadata database with the examples' pool."""
@@ -101,23 +133,23 @@ def airflow_db() -> None:
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of all later garbage collections, which take a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """
-    Measure no coverage in tests that run only what others run too, because tracing doubles their time.
+    Measure no coverage in tests that run only what others run too.
 
     pytest-cov's ``no_cover`` does nothing in the processes of pytest-xdist: two are started there, and it ends one.
     """
-    if not (item.path.name.endswith("_properties.py") or {item.path.name, item.path.parent.name} & set(UNTRACED)):
+    is_untraced = item.path.name.endswith("_properties.py") or {item.path.name, item.path.parent.name} & set(UNTRACED)
+    with untraced() if is_untraced else nullcontext():
         return (yield)
-    trace, thread_trace = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(None)
-    try:
-        return (yield)
-    finally:
-        sys.settrace(trace)
-        threading.settrace(thread_trace)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -143,6 +175,6 @@ def group_of(nodeid: str) -> str:
         return f"Airflow's database{': ' + name.partition('[')[0] if IS_SLOW_AIRFLOW else ''}"
     if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs|sftp)\b", name)):
         return f"the store {store[1]} and its worker"
-    if path == "tests/integration/test_fault_matrix.py":
-        return "the processes of the fault matrix"
+    if path in ("tests/integration/test_fault_matrix.py", "tests/integration/test_create_table.py"):
+        return "the processes of the tables"
     return nodeid

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,14 +19,10 @@ from tests.programs.fault_matrix.world import SONG, TOKEN
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Mapping[Key, Future[Cell]]]:
+def started(untraced_processes: None) -> Iterator[Mapping[Key, Future[Cell]]]:
     """The cells, being run in the order of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        # The processes end without a word to coverage, so its tracer would only slow them down.
-        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
-            patch.delenv(name)
-        with runner.running(runner.telling_keys()) as futures:
-            yield futures
+    with runner.running(runner.telling_keys()) as futures:
+        yield futures
 
 
 @pytest.mark.parametrize("key", runner.telling_keys(), ids=str)

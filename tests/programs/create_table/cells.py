@@ -17,6 +17,7 @@ from airflow_provider_riffusion.exceptions import (
 )
 from airflow_provider_riffusion.tasks import create_once
 from airflow_provider_riffusion.transport import retry as retries
+from airflow_provider_riffusion.triggers import poller
 from tests.programs.create_table import ways
 from tests.programs.create_table.life import End, Life, Mode, StoreKind
 from tests.programs.create_table.servers import JOBS_UNKNOWN, PLAIN, VARIANTS, Endpoint, Server, serving
@@ -113,7 +114,7 @@ def run_cell(key: Key) -> Cell:
 @contextmanager
 def connected(server: Endpoint) -> Iterator[None]:
     """
-    Let the default connection lead to a server, and wait no longer between attempts than needed.
+    Let the default connection lead to a server, and wait no longer between requests than needed.
 
     :param server: the server
     """
@@ -122,6 +123,7 @@ def connected(server: Endpoint) -> Iterator[None]:
     with (
         patch.dict(os.environ, {CONNECTION: json.dumps(connection)}),
         patch.object(retries, "MAX_BACKOFF_SECONDS", 0.01),
+        patch.object(poller, "ALONE_SECONDS", 0.05),
     ):
         yield
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 
 from tests.programs.create_table import cells
 from tests.programs.create_table.cells import Cell, Key
 from tests.programs.create_table.servers import PLAIN
+from tests.support.process_pool import process_pool
 
 #: More than there are processors, because a cell mostly waits.
 _PROCESSES = 4
 
 
+@contextmanager
+def running(keys: Iterable[Key]) -> Iterator[Mapping[Key, Future[Cell]]]:
+    """Run cells, one at a time in each process, and yield their results to be."""
+    with process_pool(cells.__name__, _PROCESSES) as pool:
+        yield {key: pool.submit(cells.run_cell, key) for key in keys}
+
+
 def run(keys: Iterable[Key]) -> Mapping[Key, Cell]:
     """Run cells, and wait for all."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([cells.__name__])
-    with ProcessPoolExecutor(_PROCESSES, context) as pool:
-        started = {key: pool.submit(cells.run_cell, key) for key in keys}
+    with running(keys) as started:
         return {key: future.result() for key, future in started.items()}
 
 

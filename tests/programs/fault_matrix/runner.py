@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.programs.fault_matrix.expectations import ALIASES, NOT_APPLICABLE, ex
 from tests.programs.fault_matrix.faults import FAULTS
 from tests.programs.fault_matrix.operations import OPERATIONS
 from tests.programs.fault_matrix.world import Certificates
+from tests.support.process_pool import process_pool
 
 #: More than there are processors, because cells with a stall only wait.
 _PROCESSES = 6
@@ -62,16 +62,9 @@ def running(keys: Iterable[Key]) -> Iterator[Mapping[Key, Future[Cell]]]:
     Each process runs one cell at a time, because what is replaced in it (the resolver, pauses, the log, the connection
     in the environment) is there only once.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, process_pool(cells.__name__, _PROCESSES, cells.set_up) as pool:
         certificates = Certificates.make(Path(folder))
-        # Not forked from here, where threads may hold locks, but from a process that has imported everything once.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([cells.__name__])
-        pool = ProcessPoolExecutor(_PROCESSES, context, initializer=cells.set_up)
-        try:
-            yield {key: pool.submit(cells.run_cell, key, certificates) for key in keys}
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield {key: pool.submit(cells.run_cell, key, certificates) for key in keys}
 
 
 def run(keys: Iterable[Key]) -> Mapping[Key, Cell]:
