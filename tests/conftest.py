@@ -15,17 +15,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="riffusion-airflow-"))
+# A bundle for each file, because dag.test() of Airflow 3.3 saves all DAGs of a bundle anew.
 BUNDLES = [
     {
-        "name": name,
+        "name": file.stem,
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(ROOT / path)},
+        "kwargs": {"path": str(file)},
     }
-    for name, path in (("examples", "example_dags"), ("tests", "tests/airflow/dags"))
+    for folder in ("example_dags", "tests/airflow/dags")
+    for file in sorted((ROOT / folder).glob("*.py"))
 ]
 os.environ.update(
     AIRFLOW_HOME=str(AIRFLOW_HOME),
@@ -52,6 +55,10 @@ def untraced() -> Iterator[None]:
         sys.settrace(trace)
         threading.settrace(thread_trace)
 
+
+# Each run tries other examples; a busy machine takes longer for one than hypothesis allows.
+hypothesis.settings.register_profile("tests", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # Until all tests are collected nothing becomes garbage; see pytest_collection_finish.
 gc.disable()

@@ -399,6 +399,7 @@ def test_two_tasks_that_write_the_same_path_leave_one_whole_file(
     prefix: str,
     downloads: Worker,
     download_format: str,
+    pytestconfig: pytest.Config,
 ) -> None:
     songs = [emulator.add_song(Song(name, duration_s=10, stem_padding=100_000)).id for name in ("a", "b")]
     files = [whole(emulator, song_id, download_format, "song") for song_id in songs]
@@ -407,7 +408,7 @@ def test_two_tasks_that_write_the_same_path_leave_one_whole_file(
         "storage_path": storage_path,
         "file_name": "song",
     }
-    for _ in range(5):
+    for _ in range(pytestconfig.getoption("kills")):
         pids = [downloads.start(run_id=song_id, song_id=song_id, **parameters) for song_id in songs]
         assert [downloads.end(pid).code for pid in pids] == [0, 0]
         found = without_manifests(store.objects(prefix))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,8 @@ class Life:
             return End("final", error=error)
         except RiffusionError as error:
             return End("retried", error=error)
+        finally:
+            _end_polls()
 
     def retry(self) -> None:
         """Let the next try be a retry."""
@@ -169,6 +172,13 @@ class Life:
         numbers = {"try_number": self.try_number, "max_tries": self.max_tries}
         context: dict[str, Any] = {"ti": SimpleNamespace(**names, **numbers, xcom_push=lambda *_, **__: None)}
         return context if self.kind == "none" else {**context, "task_state_store": self.store}
+
+
+def _end_polls() -> None:
+    """Wait for requests that a poller has begun, because the process that sent them is not there in the next try."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("riffusion-poll"):
+            thread.join()
 
 
 def kill_triggerer(trigger: RiffusionSongTrigger) -> None:
