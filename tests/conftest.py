@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -11,7 +12,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,6 @@ from airflow_provider_riffusion.transport import retry as retries  # noqa: E402 
 #: Folders and files.
 UNTRACED = ("airflow", "docs", "stores", "test_create_table.py", "test_pay_once.py")
 CONNECTION = "AIRFLOW_CONN_RIFFUSION_DEFAULT"
-IS_SLOW_AIRFLOW = metadata.version("apache-airflow").startswith("3.1.")
 
 
 @pytest.fixture
@@ -134,7 +133,11 @@ def untraced_processes() -> Iterator[None]:
 def airflow_db() -> None:
     """A migrated metadata database with the examples' pool."""
     from airflow.models import Pool
+    from airflow.sdk.execution_time import supervisor
     from airflow.utils.db import initdb
+
+    # Airflow 3.1 makes a server for each task, which takes seconds; 3.3 keeps one, too.
+    supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
 
     initdb()
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
@@ -177,9 +180,8 @@ def group_of(nodeid: str) -> str:
     """Return the group of a test; most tests are alone in theirs."""
     path, _, name = nodeid.partition("::")
     if path.startswith(("tests/airflow/", "tests/pages/")) or path == "tests/stores/test_dags.py":
-        # Each process makes a database of its own. That takes longer than it gains, except on Airflow 3.1, where a DAG
-        # run takes ten times as long.
-        return f"Airflow's database{': ' + name.partition('[')[0] if IS_SLOW_AIRFLOW else ''}"
+        # Each process makes a database of its own, which takes longer than it gains.
+        return "Airflow's database"
     if path.startswith("tests/stores/") and (store := re.search(r"\[(local|s3|azure|gcs|sftp)\b", name)):
         return f"the store {store[1]} and its worker"
     if path in ("tests/integration/test_fault_matrix.py", "tests/integration/test_create_table.py"):
