@@ -7,14 +7,10 @@ AIRFLOW ?=
 ifeq ($(AIRFLOW),)
 VENV := .venv
 CONSTRAINTS := constraints.txt
-# Three test processes keep two cores busy, because many tests wait for a server; four take longer.
-WORKERS ?= 3
 COVERAGE := --cov --cov-report=term
 else
 VENV := .venv-$(AIRFLOW)
 CONSTRAINTS := tests/constraints-$(AIRFLOW).txt
-# A task waits more on an older Airflow, so that four are quicker than three.
-WORKERS ?= 4
 # Another version changes nothing in these, nor in tests/emulator and tests/docs; make matrix runs the README's DAG.
 LEFT_OUT := audio useapi test_house.py test_matrix.py test_benchmarks.py test_cluster.py
 TESTS := tests/unit tests/integration tests/airflow tests/stores $(addprefix --ignore=tests/unit/,$(LEFT_OUT))
@@ -24,6 +20,8 @@ MYPY_OPTIONS := --allow-subclassing-any --allow-untyped-calls --no-warn-unused-i
 endif
 
 BIN := $(VENV)/bin
+# Three test processes keep two cores busy, because many tests wait for a server; four take longer.
+WORKERS ?= 3
 # Whoever has it set would wait twice as long for each of the many processes that tests start.
 export PYTHONDONTWRITEBYTECODE :=
 # The stores that test-stores uses: any of local, s3, azure (which needs npm), gcs and sftp.

@@ -343,8 +343,8 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
         "storage_path": storage_path,
         "file_name": "song",
     }
-    # The second run of each, because the first one also fills caches.
-    seconds = max(min(downloads.run(song_id=song_id, **parameters).seconds for _ in range(2)) for song_id in songs)
+    # The second run, because the first one also fills caches.
+    seconds = min(downloads.run(song_id=songs[0], **parameters).seconds for _ in range(2))
     seed = random.randrange(10**6)
     moments = random.Random(seed)
 
@@ -361,7 +361,10 @@ def test_a_kill_at_any_moment_leaves_nothing_partial_and_a_rerun_succeeds(
         if manifest is not None or download_format == "wav":
             assert found in files
         stored += ended.code != 0 and found == expected
-        assert downloads.run(song_id=song_id, **parameters).code == 0
+        rerun = downloads.run(song_id=song_id, **parameters)
+        assert rerun.code == 0
+        # How long a download takes depends on what else the machine does now.
+        seconds = rerun.seconds
         assert without_manifests(store.objects(prefix)) == expected, "a rerun leaves only the whole song"
         if killed == kills:
             break

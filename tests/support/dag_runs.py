@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import runpy
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +46,19 @@ def run_dag(
                 task.partial_kwargs[attribute] = value
             elif not task.is_mapped:
                 setattr(task, attribute, value)
-    handler = signal.getsignal(signal.SIGTERM)
-    run: DagRun = dag.test(run_conf=conf, **({"logical_date": None} if kind == "by hand" else {}))
-    # Airflow's own would tell the next test's operators that they run as a task.
-    signal.signal(signal.SIGTERM, handler)
+    with own_signals():
+        run: DagRun = dag.test(run_conf=conf, **({"logical_date": None} if kind == "by hand" else {}))
     return run
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Put the handler of SIGTERM back: Airflow's would tell the next test's operators that they run as a task."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def results_of(run: DagRun, task_id: str = "download") -> list[dict[str, Any]]:
@@ -101,5 +111,6 @@ def run_what_assets_have_started(dag_file: Path, name: str) -> list[DagRun]:
                 for task in run.update_state(session=session)[0]:
                     task.state, task.try_number = "scheduled", task.try_number + 1
                     session.commit()
-                    _run_task(ti=task, task=dag.task_dict[task.task_id])
+                    with own_signals():
+                        _run_task(ti=task, task=dag.task_dict[task.task_id])
         return list(runs)
