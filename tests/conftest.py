@@ -15,7 +15,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,10 +54,6 @@ def untraced() -> Iterator[None]:
         sys.settrace(trace)
         threading.settrace(thread_trace)
 
-
-# Each run tries other examples; a busy machine takes longer for one than hypothesis allows.
-hypothesis.settings.register_profile("tests", max_examples=50, deadline=None)
-hypothesis.settings.load_profile("tests")
 
 # Until all tests are collected nothing becomes garbage; see pytest_collection_finish.
 gc.disable()
