@@ -55,8 +55,6 @@ def untraced() -> Iterator[None]:
         threading.settrace(thread_trace)
 
 
-# Until all tests are collected nothing becomes garbage; see pytest_collection_finish.
-gc.disable()
 with untraced():
     # The largest part of what the tests import, and none of it is ours.
     import airflow.models.dag
@@ -136,6 +134,11 @@ def airflow_db() -> None:
 
     initdb()
     Pool.create_or_update_pool("riffusion", slots=4, description="", include_deferred=False)
+
+
+def pytest_sessionstart() -> None:
+    """Collect no garbage until all tests are collected, because there is none until then."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
