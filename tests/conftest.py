@@ -1,4 +1,4 @@
-"""What all tests share. Airflow reads its configuration when it is imported, so it is set first."""
+"""What all tests share."""
 
 from __future__ import annotations
 
@@ -8,38 +8,14 @@ import json
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="riffusion-airflow-"))
-# A bundle for each file, because dag.test() of Airflow 3.3 saves all DAGs of a bundle anew.
-BUNDLES = [
-    {
-        "name": file.stem,
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(file)},
-    }
-    for folder in ("example_dags", "tests/airflow/dags")
-    for file in sorted((ROOT / folder).glob("*.py"))
-]
-os.environ.update(
-    AIRFLOW_HOME=str(AIRFLOW_HOME),
-    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "tests/airflow/dags"),
-    AIRFLOW__CORE__LOAD_EXAMPLES="False",
-    AIRFLOW__CORE__TEST_CONNECTION="Enabled",
-    AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
-    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{AIRFLOW_HOME}/airflow.db",
-    HYPOTHESIS_STORAGE_DIRECTORY=str(AIRFLOW_HOME / "hypothesis"),
-    # A developer's proxy must not stand between the tests and their servers.
-    NO_PROXY="127.0.0.1,localhost",
-)
+import tests.support.environment  # noqa: F401  # for its effect, before Airflow is imported
 
 
 @contextmanager
@@ -60,8 +36,8 @@ with untraced():
     import airflow.models.dag
     import airflow.sdk.execution_time.task_runner  # noqa: F401  # for the time that it takes
 
-from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after the environment, see above
-from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the environment, see above
+from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after what is not ours
+from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after what is not ours
 
 #: Folders and files.
 UNTRACED = ("airflow", "docs", "stores", "test_create_table.py", "test_pay_once.py")

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_riffusion.emulator import Emulator
-from tests.conftest import AIRFLOW_HOME, CONNECTION
+from tests.conftest import CONNECTION
 from tests.support.documents import TESTS_PAGE, Snippet, snippets
+from tests.support.environment import AIRFLOW_HOME
 
 #: The pages with commands for a shell; make's targets have a test in tests/docs.
 PAGES = ("connection.md", "install.md", "operate.md", "runbook-596.md")

@@ -40,14 +40,19 @@ def processor_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK") + ended.children_user + ended.children_system
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and whatever it has started, at once and without a word, as a machine dies."""
+def freeze(process: subprocess.Popen[bytes]) -> set[int]:
+    """Stop a process and whatever it has started, until SIGCONT, and return their ids."""
     frozen: set[int] = set()
     # Frozen processes start no others while these are looked for.
     while found := {process.pid, *descendants(process.pid)} - frozen:
-        _signal(found, signal.SIGSTOP)
+        send_signal(found, signal.SIGSTOP)
         frozen |= found
-    _signal(frozen, signal.SIGKILL)
+    return frozen
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and whatever it has started, at once and without a word, as a machine dies."""
+    send_signal(freeze(process), signal.SIGKILL)
     process.wait()
 
 
@@ -68,9 +73,16 @@ def end(processes: Collection[subprocess.Popen[bytes]], seconds: float) -> None:
         for process in processes:
             process.poll()
         time.sleep(0.1)
-    _signal(filter(is_alive, alive), signal.SIGKILL)
+    send_signal(filter(is_alive, alive), signal.SIGKILL)
     for process in processes:
         process.wait()
+
+
+def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to those of the processes that are still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def free_port() -> int:
@@ -82,9 +94,3 @@ def free_port() -> int:
 def _status_fields(pid: int) -> list[str]:
     # Behind the name, which may hold spaces and brackets.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)

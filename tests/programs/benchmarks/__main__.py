@@ -18,7 +18,7 @@ def main() -> None:
     """Run the rows that are asked for; one that cannot run here says why in its place."""
     # Sets Airflow's environment, which the processes of some rows inherit.
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
-    import tests.conftest  # noqa: F401  # for its effect
+    import tests.support.environment  # noqa: F401  # for its effect
     from tests.programs.benchmarks import cost, downloads, library, resume, stems, waiting
     from tests.programs.benchmarks.servers import Servers
 

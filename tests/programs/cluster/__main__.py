@@ -111,10 +111,10 @@ def make_songs(deployment: ClusterDeployment, emulator: Emulator, songs: int, st
 
 
 def wait_for_work(deployment: ClusterDeployment, emulator: Emulator, creates: float, node: str, seconds: float) -> None:
-    """Wait until so many songs were paid for and a node has tasks."""
+    """Wait until so many songs were paid for and a node has tasks, and freeze it."""
 
     def is_at_work() -> bool:
-        return len(emulator.accepted_creates) >= creates and bool(deployment.running_on(node))
+        return len(emulator.accepted_creates) >= creates and deployment.has_caught(node)
 
     deployment.wait_until(is_at_work, seconds, f"tasks on {node}")
 

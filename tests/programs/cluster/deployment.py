@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.deployment import Deployment
-from tests.support.processes import kill
+from tests.support.processes import freeze, kill, send_signal
 
 DAG_ID = "cluster"
 #: Limits how many songs are made at the same time; deferred tasks count.
@@ -17,6 +18,7 @@ POOL = "riffusion"
 _DAGS = Path(__file__).parent / "dags"
 #: Tasks that a worker runs at the same time.
 _CONCURRENCY = 6
+_FREEZE_SECONDS = 0.5
 #: Airflow's own timings notice a dead worker after minutes, and its messages after a day; docs/scale.md explains these.
 _TIMINGS = {
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "60",
@@ -62,6 +64,16 @@ class ClusterDeployment(Deployment):
         jobs = [job["id"] for job in self.call("GET", f"jobs?job_type=TriggererJob&hostname={node}")["jobs"]]
         waiting = self.task_instances(DAG_ID, "state=deferred")
         return [task for task in waiting if (task["trigger"] or {}).get("triggerer_id") in jobs]
+
+    def has_caught(self, node: str) -> bool:
+        """Freeze a node, and return whether it has tasks now; one that has none goes on."""
+        frozen = freeze(self.processes[node])
+        # What a task has sent before arrives meanwhile, such as that it has ended.
+        time.sleep(_FREEZE_SECONDS)
+        has_tasks = bool(self.running_on(node))
+        if not has_tasks:
+            send_signal(frozen, signal.SIGCONT)
+        return has_tasks
 
     def kill(self, node: str) -> list[dict[str, Any]]:
         """Kill a node with all its processes, and return the task instances that died with it or lost their trigger."""

@@ -11,7 +11,7 @@ _KILLS = 30
 def main() -> int:
     """Return the exit code: 1 when a cell is not what is expected, or a task has paid twice."""
     # Sets Airflow's environment; not in the processes that run the cells, which inherit it.
-    import tests.conftest  # noqa: F401  # for its effect
+    import tests.support.environment  # noqa: F401  # for its effect
     from tests.programs.create_table import cells, kills, page, runner
 
     results = runner.run(cells.all_keys())

@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Return the exit code: 1 when a cell is not what is expected."""
     # Sets Airflow's environment; not in the processes that run the cells, which inherit it.
-    import tests.conftest  # noqa: F401  # for what it sets
+    import tests.support.environment  # noqa: F401  # for its effect
     from tests.programs.fault_matrix import page, runner
     from tests.programs.fault_matrix.expectations import differences
 
