@@ -52,7 +52,7 @@ def test_the_commands_run(snippet: Snippet, environment: dict[str, str], emulato
         connection = {"conn_type": "riffusion", "host": emulator.url, "password": emulator.token}
         environment[CONNECTION] = json.dumps(connection)
     if "tasks clear" in code:
-        code = f"airflow dags reserialize --bundle-name tests\n{code}"
+        code = f"airflow dags reserialize --bundle-name snippets\n{code}"
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         env=environment,
