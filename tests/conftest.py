@@ -36,8 +36,8 @@ with untraced():
     import airflow.models.dag
     import airflow.sdk.execution_time.task_runner  # noqa: F401  # for the time that it takes
 
-from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after what is not ours
-from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after what is not ours
+from airflow_provider_riffusion.emulator import Emulator  # noqa: E402  # after the untraced imports
+from airflow_provider_riffusion.transport import retry as retries  # noqa: E402  # after the untraced imports
 
 #: Folders and files.
 UNTRACED = ("airflow", "docs", "stores", "test_create_table.py", "test_pay_once.py")

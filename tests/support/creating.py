@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -31,17 +31,33 @@ def finish_songs(emulator: Emulator) -> None:
 
 
 @contextmanager
-def finishing(emulator: Emulator) -> Iterator[None]:
-    """Let songs end once a task has looked at them, and not before, so that the job list shows their job until then."""
-    original = RiffusionHook.poll_songs
+def struck_hook(method: str, act: Callable[[], object], *, is_before: bool) -> Iterator[None]:
+    """
+    Have something happen each time that one of the hook's methods is called.
 
-    def poll_songs(*args: Any, **kwargs: Any) -> Any:
+    :param method: its name
+    :param act: what happens
+    :param is_before: whether it happens before the call, or after it
+    """
+    original = getattr(RiffusionHook, method)
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        if is_before:
+            act()
         try:
             return original(*args, **kwargs)
         finally:
-            finish_songs(emulator)
+            if not is_before:
+                act()
 
-    with patch.object(RiffusionHook, "poll_songs", poll_songs):
+    with patch.object(RiffusionHook, method, struck):
+        yield
+
+
+@contextmanager
+def finishing(emulator: Emulator) -> Iterator[None]:
+    """Let songs end once a task has looked at them, and not before, so that the job list shows their job until then."""
+    with struck_hook("poll_songs", lambda: finish_songs(emulator), is_before=False):
         yield
 
 

@@ -17,9 +17,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
 from airflow_provider_riffusion.exceptions import RiffusionError
-from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
 from airflow_provider_riffusion.triggers.riffusion import RiffusionSongTrigger
-from tests.support.creating import prompt_operator, run_trigger, trigger_of
+from tests.support.creating import prompt_operator, run_trigger, struck_hook, trigger_of
 from tests.support.task_state_store import Store
 
 Mode = Literal["sync", "deferred"]
@@ -93,18 +92,7 @@ class Life:
         with ExitStack() as stack:
             if moment in _PLACES:
                 method, is_before = _PLACES[moment]
-                original = getattr(RiffusionHook, method)
-
-                def place(*args: Any, **kwargs: Any) -> Any:
-                    if is_before:
-                        act()
-                    try:
-                        return original(*args, **kwargs)
-                    finally:
-                        if not is_before:
-                            act()
-
-                stack.enter_context(patch.object(RiffusionHook, method, place))
+                stack.enter_context(struck_hook(method, act, is_before=is_before))
             else:
                 stack.enter_context(patch.dict(self.strikes, {moment: act}))
             yield

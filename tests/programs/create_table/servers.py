@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from airflow_provider_riffusion.emulator import Emulator
-from tests.support.creating import CREATE
+from tests.support.creating import CREATE, FOR_EVER_SECONDS
 from tests.support.other_api import OtherApi, other_api
-
-#: Songs end when a cell says so, and not before.
-_FOR_EVER_SECONDS = 3600.0
 
 #: How the API may behave, as far as a create request's life depends on it; the first of them is the plain one.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -150,8 +147,8 @@ def serving(variant: str, **settings: Any) -> Iterator[Server]:
     """
     switches = {**VARIANTS[variant], **settings}
     if switches.pop("other", False):
-        with other_api(seconds=_FOR_EVER_SECONDS, **switches) as api:
+        with other_api(seconds=FOR_EVER_SECONDS, **switches) as api:
             yield _Other(api)
         return
-    with Emulator(songs=[], **{"generation_seconds": _FOR_EVER_SECONDS, **switches}) as emulator:
+    with Emulator(songs=[], **{"generation_seconds": FOR_EVER_SECONDS, **switches}) as emulator:
         yield _Emulated(emulator)
