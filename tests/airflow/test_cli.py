@@ -8,21 +8,22 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 from airflow.cli import cli_parser
 from airflow.models import Connection
 from airflow.utils.session import create_session
+from packaging.version import Version
 
 from airflow_provider_riffusion.emulator import Emulator
+from tests.support.airflow_version import AIRFLOW, needs_airflow
 from tests.support.commands import Ended, Run, runner
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "connection")
 
 COOKIE = "sb-auth=canary-0123456789abcdef; session=canary-of-user-1"
-IS_AIRFLOW_3_1 = metadata.version("apache-airflow-core") < "3.2"
+IS_AIRFLOW_3_1 = Version("3.2") > AIRFLOW
 #: How this Airflow takes our commands.
 COMMAND = [sys.executable, "-m", *(["airflow_provider_riffusion"] if IS_AIRFLOW_3_1 else ["airflow", "riffusion"])]
 
@@ -65,7 +66,7 @@ def test_airflow_tests_the_connection(airflow: Run, emulator: Emulator, connect:
     assert bool(ended.code) is not IS_AIRFLOW_3_1
 
 
-@pytest.mark.skipif(IS_AIRFLOW_3_1, reason="Airflow 3.2 is the first that takes commands from providers")
+@needs_airflow("3.2", "takes commands from providers")
 def test_airflow_has_our_commands(airflow: Run) -> None:
     ended = airflow("riffusion", "accounts", "--output", "json")
     assert ended.code == 0

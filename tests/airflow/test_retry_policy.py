@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import airflow
 import pytest
-from packaging.version import Version
 
 from airflow_provider_riffusion.emulator import Emulator
+from tests.support.airflow_version import needs_airflow
 from tests.support.dag_runs import outcomes_of, run_dag
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_riffusion.retry_policy import RiffusionRetryPolicy
 
 DAGS = Path(__file__).parent / "dags" / "download.py"
-needs_policies = pytest.mark.skipif(
-    Version(airflow.__version__) < Version("3.3"), reason="Airflow 3.3 is the first that has retry policies"
-)
+needs_policies = needs_airflow("3.3", "has retry policies")
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
-import airflow
 import jsonschema
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
-from packaging.version import Version
 
 import airflow_provider_riffusion
 from airflow_provider_riffusion.get_provider_info import EXTRAS, get_provider_info
 from airflow_provider_riffusion.hooks.connection import DEFAULT_BASE_URL, ConnectionSettings
 from airflow_provider_riffusion.hooks.riffusion import RiffusionHook
+from tests.support.airflow_version import needs_airflow
 
 
 def test_it_has_the_form_that_airflow_wants() -> None:
@@ -46,7 +45,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert metadata.version("airflow-provider-riffusion") == airflow_provider_riffusion.__version__
 
 
-@pytest.mark.skipif(Version(airflow.__version__) < Version("3.3"), reason="Airflow 3.3 is the first to load them")
+@needs_airflow("3.3", "loads a provider's examples")
 def test_airflow_loads_the_examples_as_a_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "True")
     folders = {bundle.name: bundle.path for bundle in DagBundlesManager().get_all_dag_bundles()}

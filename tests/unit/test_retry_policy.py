@@ -6,16 +6,13 @@ import importlib
 import sys
 from datetime import timedelta
 
-import airflow
 import pytest
-from packaging.version import Version
 
 from airflow_provider_riffusion.exceptions import RiffusionConnectionError, RiffusionDownloadError, RiffusionServerError
+from tests.support.airflow_version import needs_airflow
 
 MODULE = "airflow_provider_riffusion.retry_policy"
-needs_policies = pytest.mark.skipif(
-    Version(airflow.__version__) < Version("3.3"), reason="Airflow 3.3 is the first that has retry policies"
-)
+needs_policies = needs_airflow("3.3", "has retry policies")
 
 
 @needs_policies
